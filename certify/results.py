@@ -1,0 +1,106 @@
+"""What a judgement consists of: Status, Certificate, Measured, Report. Plain frozen data, no computation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from theory.provenance import Array, Estimate, Rigor
+from theory.theorem import Hypothesis, Theorem, Verdict
+
+
+class Status(IntEnum):
+    """Verdict on a certificate, worst first."""
+
+    CONTRADICTED = 0
+    VOID = 1
+    VACUOUS = 2
+    INDICATIVE = 3
+    CONDITIONAL = 4
+    CERTIFIED = 5
+
+
+STATUS_MEANING: dict[Status, str] = {
+    Status.CONTRADICTED: "a measured lower value exceeds the bound: code, assumption or theorem is wrong",
+    Status.VOID: "a hypothesis fails",
+    Status.VACUOUS: "infinite, or no better than the same bound for a flow that does not move",
+    Status.INDICATIVE: "an ingredient has the wrong side or is only sampled: not a bound",
+    Status.CONDITIONAL: "sound given hypotheses or error estimates that nobody could check",
+    Status.CERTIFIED: "every hypothesis established, every ingredient a bound",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured error over the report times: ``lower <= error <= upper``.
+
+    Either side may be missing. ``uncertainty`` in words. Always uses a reference; never feeds a bound.
+    """
+
+    id: str
+    title: str
+    lower: Estimate | None
+    upper: Estimate | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A theorem evaluated on a run. Arrays live on ``times`` (report times, first = start of the window).
+
+    ``log_bound`` and ``log_terms`` are natural logarithms (-inf for 0, +inf for infinite); ``log_bound`` is None where
+    nothing could be evaluated (then ``missing`` says what is needed). ``status`` is the verdict at the last time;
+    ``statuses`` the verdict at every time. ``valid_until``: bounds at later times are void.
+    """
+
+    theorem: Theorem
+    times: Array
+    log_bound: Array | None
+    log_terms: Mapping[str, Array]
+    status: Status
+    statuses: tuple[Status, ...]
+    rigor: Rigor
+    oracle: bool
+    weakest: str
+    delta: float
+    estimates: Mapping[str, Estimate]
+    verdicts: Mapping[str, tuple[Hypothesis, Verdict]]
+    valid_until: float
+    log_trivial: Array | None
+    measured: Measured | None
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Id of the theorem."""
+        return self.theorem.id
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything computed about one model on one problem.
+
+    ``problem``, ``model``, ``options``, ``environment`` : JSON-ready mappings of strings, numbers and lists.
+    ``measured`` : errors by id. ``ingredients`` : every estimate used or shown, by id (values at ``nodes``, at ``times``
+    or scalar). ``verdicts`` : every hypothesis checked. ``arrays`` : every plotted number (see ``certify.report.figures``).
+    ``numerics`` : quadrature sizes, error estimates, seeds. ``warnings`` : plain sentences to print.
+    """
+
+    problem: Mapping[str, Any]
+    model: Mapping[str, Any]
+    options: Mapping[str, Any]
+    times: Array
+    nodes: Array
+    certificates: tuple[Certificate, ...]
+    measured: Mapping[str, Measured]
+    ingredients: Mapping[str, Estimate]
+    verdicts: Mapping[str, tuple[Hypothesis, Verdict]]
+    arrays: Mapping[str, Array]
+    numerics: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    incomplete: bool = False
+    wall_times: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Hold the theory against itself: one file per checked statement."""

@@ -1,0 +1,3 @@
+"""Make a trained run: networks, trainers, model files."""
+
+OWNER = "landau-certify"

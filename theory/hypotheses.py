@@ -1,0 +1,133 @@
+"""The hypotheses of the certificates and their checks. Facts are gathered by ``certify``; here they are only judged.
+
+Facts used (times are those of ``fact_times``, ascending):
+
+========================  ==============================================================================
+smooth                    bool: the flow network is C^2 by its architecture
+diffeomorphism            bool: det J > 0 and properness hold by construction
+fact_times                array (n,): times at which the sampled facts were taken
+min_det                   array (n,): smallest det J over the nodes, declared degenerate points excepted
+proper_growth             array (n,): smallest |T(10 R w)| / |T(R w)| over sampled rays w far out
+identity_gap              float: max |T(t0, v) - v| over the nodes
+jump                      (bool, str): whether the initial density is free of jumps, and why
+stein                     array (n,): largest entry of the two Stein residuals
+stein_error               array (n,): their quadrature error estimates
+score_lipschitz           array (n,): Lip of the exact score (oracle)
+max_radius                float: largest |position| of the particles seen, learned and reference
+radius                    float: the radius R of the ball
+training_particles        bool: whether the particles were used in training
+problem_t0                float: start of the certificate's window
+========================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from theory.provenance import Array
+from theory.theorem import Facts, Hypothesis, Verdict
+
+STEIN_TOLERANCE = 1e-2
+
+
+def _last_good(times: Array, good: np.ndarray, start: float) -> float:
+    """Last time before the first failing one; the start of the window where the first sampled time already fails."""
+    first = int(np.argmin(good))
+    return float(times[first - 1]) if first > 0 else start
+
+
+def _smooth(facts: Facts) -> Verdict:
+    if facts["smooth"]:
+        return Verdict.holds("every activation of the flow is C-infinity")
+    return Verdict.fails("the flow has an activation that is not C^2")
+
+
+def _orientation(facts: Facts) -> Verdict:
+    if facts.get("diffeomorphism"):
+        return Verdict.holds("det J > 0 everywhere by construction (spectrally certified residual blocks)")
+    low, times = facts["min_det"], facts["fact_times"]
+    good = low > 0
+    if good.all():
+        return Verdict.unknown(f"det J > 0 at every node of every time (smallest {low.min():.3g}), not between them")
+    bad = int(np.argmin(good))
+    until = _last_good(times, good, facts["problem_t0"])
+    return Verdict.fails(f"det J = {low[bad]:.3g} <= 0 at a node at t = {times[bad]:.4g}: the flow folds", until)
+
+
+def _proper(facts: Facts) -> Verdict:
+    if facts.get("diffeomorphism"):
+        return Verdict.holds("|T(t, v)| -> infinity by construction (bounded blocks on an expanding linear part)")
+    growth, times = facts["proper_growth"], facts["fact_times"]
+    good = growth > 1
+    if good.all():
+        return Verdict.unknown(f"|T| grows along every sampled ray far out (smallest ratio {growth.min():.3g})")
+    bad = int(np.argmin(good))
+    until = _last_good(times, good, facts["problem_t0"])
+    return Verdict.fails(f"|T| does not grow along a ray far out at t = {times[bad]:.4g}: T is not proper", until)
+
+
+def _identity(facts: Facts) -> Verdict:
+    gap = facts["identity_gap"]
+    if gap == 0.0:
+        return Verdict.holds("T(t0, v) = v exactly at every node")
+    if gap <= 1e-12:
+        return Verdict.unknown(f"T(t0, v) = v up to rounding ({gap:.1e}) at every node")
+    return Verdict.fails(f"|T(t0, v) - v| = {gap:.3g} at a node: the learned flow does not start at the identity")
+
+
+def _no_jump(facts: Facts) -> Verdict:
+    free, why = facts["jump"]
+    return Verdict.holds(why) if free else Verdict.fails(why)
+
+
+def _stein(facts: Facts) -> Verdict:
+    residual, error, times = facts["stein"], facts["stein_error"], facts["fact_times"]
+    good = residual - error <= STEIN_TOLERANCE
+    if good.all():
+        return Verdict.unknown(f"necessary test passed: residual {residual.max():.2g} (it cannot establish the hypothesis)")
+    bad = int(np.argmin(good))
+    until = _last_good(times, good, facts["problem_t0"])
+    return Verdict.fails(f"Stein identity violated by {residual[bad]:.2g} at t = {times[bad]:.4g}", until)
+
+
+def _score_lipschitz(facts: Facts) -> Verdict:
+    lip, times = facts["score_lipschitz"], facts["fact_times"]
+    if not np.isfinite(facts["score_lipschitz_start"]):
+        t0 = facts["problem_t0"]
+        return Verdict.fails(
+            f"the exact score is unbounded at v = 0 as t -> {t0:g}: its Lipschitz constant is not integrable "
+            f"({lip[0]:.3g} at t = {times[0]:.3g}); start the window later, for example t0 = {t0 + 0.5:g}"
+        )
+    return Verdict.holds(f"Lip(s_t) <= {lip.max():.3g} on the window (closed form)")
+
+
+def _ball(facts: Facts) -> Verdict:
+    seen, radius = facts["max_radius"], facts["radius"]
+    if seen <= radius:
+        return Verdict.holds(f"all particles stay within |v| <= {seen:.3g} < R = {radius:g} at the times used")
+    return Verdict.fails(f"a particle reaches |v| = {seen:.3g} > R = {radius:g}; raise --radius")
+
+
+def _fresh(facts: Facts) -> Verdict:
+    if facts["training_particles"]:
+        return Verdict.fails("the particles were used in training")
+    return Verdict.holds("fresh particles, drawn after training from the report's seed")
+
+
+SMOOTH = Hypothesis("smooth", "T(t, .) is twice continuously differentiable", _smooth, ("smooth",))
+ORIENTATION = Hypothesis("orientation", "det grad T(t, .) > 0 off isolated points", _orientation, ("min_det",))
+PROPER = Hypothesis("proper", "|T(t, v)| -> infinity as |v| -> infinity", _proper, ("proper_growth",))
+IDENTITY = Hypothesis("identity", "T(t0, .) = id", _identity, ("identity_gap",))
+NO_JUMP = Hypothesis("no_jump", "grad f0 = f0 * score as distributions (no jump)", _no_jump, ("jump",))
+STEIN = Hypothesis("stein", "Stein identities of the pushforward score (necessary)", _stein, ("stein", "stein_error"))
+SCORE_LIPSCHITZ = Hypothesis(
+    "score_lipschitz",
+    "Assumption 1(4): the exact score is Lipschitz, with an integrable constant",
+    _score_lipschitz,
+    ("score_lipschitz", "score_lipschitz_start"),
+)
+BALL = Hypothesis("ball", "the particles stay in the ball B_R on which the kernel constants hold", _ball, ("max_radius",))
+FRESH = Hypothesis("fresh", "particles independent of the trained weights", _fresh, ("training_particles",))
+
+PUSHFORWARD = (SMOOTH, ORIENTATION, PROPER, IDENTITY, NO_JUMP, STEIN)
+HYPOTHESES = (*PUSHFORWARD, SCORE_LIPSCHITZ, BALL, FRESH)

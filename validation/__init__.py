@@ -1,0 +1,3 @@
+"""Experiments: certificates against measured errors."""
+
+OWNER = "landau-certify"
