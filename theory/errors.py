@@ -33,7 +33,7 @@ CODES: dict[str, tuple[int, str]] = {
 }
 
 
-class CertifyError(Exception):
+class UserError(Exception):
     """A refusal with a code, a cause and a fix; printed as one line without traceback."""
 
     def __init__(self, code: str, cause: str, fix: str) -> None:
