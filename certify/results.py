@@ -84,9 +84,10 @@ class Report:
     """Everything computed about one model on one problem.
 
     ``problem``, ``model``, ``options``, ``environment`` : JSON-ready mappings of strings, numbers and lists.
-    ``measured`` : errors by id. ``ingredients`` : every estimate used or shown, by id (values at ``nodes``, at ``times``
-    or scalar). ``verdicts`` : every hypothesis checked. ``arrays`` : every plotted number (see ``certify.report.figures``).
-    ``numerics`` : quadrature sizes, error estimates, seeds. ``warnings`` : plain sentences to print.
+    ``measured`` : errors by id. ``ingredients`` : every estimate used or shown, by id (values at ``nodes``, at
+    ``times`` or scalar). ``verdicts`` : every hypothesis checked. ``arrays`` : every plotted number (see
+    ``certify.report.figures``). ``numerics`` : quadrature sizes, error estimates, seeds. ``warnings`` : plain
+    sentences to print.
     """
 
     problem: Mapping[str, Any]

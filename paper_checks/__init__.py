@@ -1,1 +1,6 @@
-"""Hold the theory against itself: one file per checked statement."""
+"""Hold the theory against itself: one file per checked statement, each with an attribute ``CHECK``.
+
+``python -m paper_checks`` runs them all; a verdict that differs from the recorded one exits with 10.
+"""
+
+OWNER = "landau-certify"

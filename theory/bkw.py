@@ -101,6 +101,32 @@ class Bkw:
         area = 2 * math.pi ** (self.d / 2) / math.gamma(self.d / 2)
         return area * r ** (self.d - 1) * (2 * math.pi * k) ** (-self.d / 2) * np.exp(-r * r / 2 / k) * (p + q * r * r)
 
+    def _log_masses(self, t: float, y: Array) -> tuple[Array, Array, Array]:
+        """Logarithms of the masses inside and outside r = e^y and of r d/dr (mass inside); nothing under- or overflows.
+
+        Inside, u <= 1: P(h, u) = u^h e^-u / Gamma(h+1) * sum_n u^n / (h+1)_n. Outside: e^u Q(h, u) by the upward
+        recursion Q(h+1, u) = Q(h, u) + u^h e^-u / Gamma(h+1) from Q(1, u) = e^-u or Q(1/2, u) = erfc(sqrt u).
+        """
+        k, p, q = self.coefficients(t)
+        h, b = self.d / 2, (1 - k) / k * self.d / 2
+        log_u = 2 * y - math.log(2 * k)
+        with np.errstate(over="ignore", divide="ignore"):
+            u = np.exp(log_u)
+            log_p, log_b, log_q = np.log(p), np.log(b), np.log(q)
+            slope = math.log(2 / math.gamma(h)) + h * log_u - u + np.logaddexp(log_p, log_q + 2 * y)
+            first, second = (_kummer(h + i, np.minimum(u, 1.0)) for i in (0, 1))
+            small = h * log_u - u - math.lgamma(h + 1)
+            small = small + np.logaddexp(log_p + np.log(first), log_b + log_u - math.log(h + 1) + np.log(second))
+            large = np.log(p * special.gammainc(h, u) + b * special.gammainc(h + 1, u))
+            low = 1.0 if self.d % 2 == 0 else 0.5
+            scaled = np.ones_like(u) if low == 1.0 else special.erfcx(np.sqrt(u))
+            while low < h:
+                scaled = scaled + np.exp(low * log_u - math.lgamma(low + 1))
+                low += 1
+            higher = scaled + np.exp(h * log_u - math.lgamma(h + 1))
+            outside = np.logaddexp(log_p + np.log(scaled), log_b + np.log(higher))
+        return np.where(u <= 1.0, small, large), outside - u, slope
+
     def flow_radius(self, t: float, r0: Array) -> Array:
         """|X(t, v)| for |v| = r0: mass inside is constant along characteristics, solved to rounding error.
 
@@ -110,31 +136,31 @@ class Bkw:
         if t == self.t0:
             return r0.copy()
         flat = r0.ravel()
-        out = np.zeros_like(flat)
-        todo = flat > 0
-        inside0, outside0 = self.radial_mass(self.t0, flat[todo])
-        inner = inside0 < 0.5
-        target = np.log(np.where(inner, inside0, outside0))
-        low, high = np.log(flat[todo]) - 20.0, np.log(flat[todo]) + 20.0
-        y = np.log(flat[todo])
-        # Near 0 the mass is r^(d+2) at t0 but r^d later: start from the leading power where mass is tiny.
-        k, p, q = self.coefficients(t)
+        out = flat.copy()
+        todo = (flat > 0) & np.isfinite(flat)
+        y0 = np.log(flat[todo])
+        inside0, outside0, _ = self._log_masses(self.t0, y0)
+        inner = inside0 < math.log(0.5)
+        target = np.where(inner, inside0, outside0)
+        # Near 0 the mass is r^(d+2) where f vanishes at the core, r^d elsewhere: log r at most doubles.
+        low, high = np.minimum(y0, 2 * y0) - 20.0, y0 + 20.0
+        y = y0
+        k, p, _ = self.coefficients(t)
         if p > 0:
             lead = math.log(p * (2 * k) ** (-self.d / 2) / math.gamma(self.d / 2 + 1))
-            y = np.where(inside0 < 1e-2, (np.log(inside0) - lead) / self.d, y)
+            y = np.where(inside0 < math.log(1e-2), (inside0 - lead) / self.d, y0)
         for _ in range(100):
-            r = np.exp(y)
-            inside, outside = self.radial_mass(t, r)
+            inside, outside, slope = self._log_masses(t, y)
             mass = np.where(inner, inside, outside)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                residual = np.log(mass) - target
-                step = residual * mass / (self._radial_slope(t, r) * r) * np.where(inner, 1.0, -1.0)
+            residual = mass - target
+            with np.errstate(over="ignore"):
+                step = residual * np.exp(mass - slope) * np.where(inner, 1.0, -1.0)
             above = np.where(inner, residual > 0, residual < 0)
             high = np.where(above, np.minimum(high, y), high)
             low = np.where(above, low, np.maximum(low, y))
             new = y - step
             bad = ~np.isfinite(new) | (new <= low) | (new >= high)
-            new = np.where(bad, (low + high) / 2, new)
+            new = np.where(bad & (residual != 0), (low + high) / 2, new)
             done = np.abs(new - y) <= 4e-16 * np.maximum(1, np.abs(y))
             y = new
             if done.all():
@@ -153,7 +179,8 @@ class Bkw:
         """Value, d/dt, Jacobian and Hessian in v of the exact flow at v != 0 of shape (n, d)."""
         r = np.linalg.norm(v, axis=-1)
         big = self.flow_radius(t, r)
-        slope = self._radial_slope(self.t0, r) / self._radial_slope(t, big)
+        log_ratio = self._log_masses(self.t0, np.log(r))[2] - self._log_masses(t, np.log(big))[2]
+        slope = big / r * np.exp(log_ratio)
 
         def log_slope(s: float, x: Array) -> Array:  # d/dx log of the radial mass density
             return (self.d - 1) / x + self.score_factor(s, x * x) * x
@@ -166,7 +193,7 @@ class Bkw:
         return value, self.drift(t, value), jacobian, hessian
 
     def sample(self, t: float, n: int, rng: np.random.Generator) -> Array:
-        """n draws: with probability P radius^2 is K chi2_d, else K chi2_(d+2); uniform direction."""
+        """Draws, (n, d): with probability P radius^2 is K chi2_d, else K chi2_(d+2); uniform direction."""
         k, p, _ = self.coefficients(t)
         dof = np.where(rng.random(n) < p, self.d, self.d + 2)
         direction = rng.standard_normal((n, self.d))
@@ -217,6 +244,14 @@ class Bkw:
         return p * moment(power) + q * moment(power + 2)
 
 
+def _kummer(h: float, u: Array) -> Array:
+    """sum_n u^n / (h+1)_n = 1F1(1; h+1; u) for 0 <= u <= 1, to rounding error (terms are positive)."""
+    total = np.ones_like(u)
+    for n in range(20, 0, -1):
+        total = 1 + u / (h + n) * total
+    return total
+
+
 @dataclass(frozen=True)
 class BkwDensity:
     """A BKW density at one time, as initial data (``theory.problem.InitialDensity``)."""
@@ -238,7 +273,7 @@ class BkwDensity:
         return self.solution.score(self.t, v)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws."""
+        """Independent draws, (n, d)."""
         return self.solution.sample(self.t, n, rng)
 
     def mean(self) -> Array:
@@ -252,6 +287,13 @@ class BkwDensity:
     def tail_moment(self, radius: float, power: int) -> float:
         """Integral of |v|^power f outside the ball."""
         return self.solution.tail_moment(self.t, radius, power)
+
+    def score_growth(self, radius: float) -> tuple[float, float]:
+        """|s(v)| <= |v|/K for |v| > radius, if radius^2 >= K (then the Gaussian part dominates)."""
+        k = self.solution.coefficients(self.t)[0]
+        if radius**2 < k:
+            raise ValueError(f"the growth bound of the score needs a radius of at least {math.sqrt(k):.3g}")
+        return 0.0, 1 / k
 
     def radial_edges(self) -> Array:
         """Panels graded towards the core down to r = 0; f has less than 1e-16 of its mass beyond the last edge."""

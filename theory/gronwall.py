@@ -9,14 +9,16 @@ The same formulas run on numbers (``NumericOps``, a panel-wise Gauss-Kronrod rul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import sympy
 
 from theory.provenance import Array
-from theory.quadrature import K7, on_panels
+from theory.quadrature import K7, K15, on_panels
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,17 @@ class TimeGrid:
     """
 
     edges: Array
+    nodes: Array = field(init=False, repr=False)
+    fine: Array = field(init=False, repr=False)
+    coarse: Array = field(init=False, repr=False)
+    _partial: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         nodes, fine, coarse = on_panels(K7, self.edges)
         for name, value in (("nodes", nodes), ("fine", fine), ("coarse", coarse)):
             object.__setattr__(self, name, value)
         # exact on polynomials of degree 6: row j integrates the interpolant from the panel's start to node j
-        vandermonde = np.vander(K7.nodes, 7, increasing=True)
-        powers = np.arange(1, 8)
-        primitive = (K7.nodes[:, None] ** powers - (-1.0) ** powers) / powers
-        object.__setattr__(self, "_partial", np.linalg.solve(vandermonde.T, primitive.T).T)
-
-    nodes: Array = None  # type: ignore[assignment]
-    fine: Array = None  # type: ignore[assignment]
-    coarse: Array = None  # type: ignore[assignment]
+        object.__setattr__(self, "_partial", _interpolant(K7.nodes, K7.nodes)[1])
 
     @property
     def flat(self) -> Array:
@@ -60,15 +59,51 @@ class TimeGrid:
         values = values.reshape(self.nodes.shape)
         ends = np.concatenate([[0.0], np.cumsum(np.sum(self.fine * values, axis=1))])
         half = np.diff(self.edges)[:, None] / 2
-        inside = half * (values @ self._partial.T)  # type: ignore[attr-defined]
+        inside = half * (values @ self._partial.T)
         return ends[:-1, None] + inside, ends
+
+
+def _interpolant(nodes: Array, x: Array) -> tuple[Array, Array]:
+    """Matrices that take values at ``nodes`` to their interpolant at x, and to its integral from -1 to x."""
+    n = len(nodes)
+    inverse, powers = np.linalg.inv(np.vander(nodes, n, increasing=True)), np.arange(1, n + 1)
+    return np.vander(x, n, increasing=True) @ inverse, (x[:, None] ** powers - (-1.0) ** powers) / powers @ inverse
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """A panel cut dyadically towards both ends, so that e^(rate * time) is resolved however large the rate.
+
+    ``log_fine`` and ``log_coarse``: weights on [-1, 1]; ``fine_values`` and ``coarse_values``: from the panel's nodes
+    to the interpolants of the fine and of the coarse rule; ``primitive``: to the integral of the fine one.
+    """
+
+    log_fine: Array
+    log_coarse: Array
+    fine_values: Array
+    coarse_values: Array
+    primitive: Array
+
+
+@lru_cache(maxsize=64)
+def _refined(levels: int) -> _Refined:
+    towards_start = -1 + 2.0 ** np.arange(1 - levels, 1)
+    edges = np.concatenate([[-1.0], towards_start, -towards_start[-2::-1], [1.0]]) if levels else np.array([-1.0, 1.0])
+    x, fine, coarse = (part.ravel() for part in on_panels(K15, edges))
+    fine_values, primitive = _interpolant(K7.nodes, x)
+    used = K7.coarse > 0
+    coarse_values = np.zeros_like(fine_values)
+    coarse_values[:, used] = _interpolant(K7.nodes[used], x)[0]
+    with np.errstate(divide="ignore"):
+        return _Refined(np.log(fine), np.log(coarse), fine_values, coarse_values, primitive)
 
 
 @dataclass(frozen=True)
 class LogValue:
-    """A non-negative quantity over time, stored as its natural logarithm so that e^(10^4) is a number, not an overflow."""
+    """A non-negative quantity over time, stored as its natural logarithm so that e^(10^4) is no overflow."""
 
     log: Array
+    __array_ufunc__ = None  # array * LogValue is ours, not an array of LogValues
 
     @staticmethod
     def of(value: Any) -> LogValue:
@@ -94,8 +129,9 @@ class LogValue:
 
     def __mul__(self, other: Any) -> LogValue:
         other_log = LogValue.of(other).log
-        total = self.log + other_log
         zero = np.isneginf(self.log) | np.isneginf(other_log)  # 0 * inf = 0: a term that is absent stays absent
+        with np.errstate(invalid="ignore"):
+            total = self.log + other_log
         return LogValue(np.where(zero, -np.inf, total))
 
     __rmul__ = __mul__
@@ -131,7 +167,9 @@ class NumericOps:
     """Formulas on a time grid: rates at the nodes, results (``LogValue``) at the edges.
 
     The difference of the two nested time rules is accumulated in ``error`` (an additive bound contribution, same shape
-    as a result); ``sqrt`` of a result propagates it. The error of an exponent inflates the result itself.
+    as a result). The error of an exponent inflates the result itself. ``sqrt`` of a result takes the whole accumulated
+    error through the root: a formula that takes one must do so after its last ``gronwall``, and scale sources, never
+    results.
     """
 
     def __init__(self, grid: TimeGrid) -> None:
@@ -143,63 +181,71 @@ class NumericOps:
             raise TypeError("a result of an integral over time cannot be integrated again")
         return np.broadcast_to(np.asarray(x, dtype=np.float64), (self.grid.n_nodes,)).reshape(self.grid.nodes.shape)
 
+    def _rate(self, alpha: Any) -> Array:
+        rate = self._nodal(alpha)
+        if not (rate > -np.inf).all():
+            raise ValueError("the rate of a Gronwall bound is NaN or -infinity")
+        return rate
+
     def gronwall(self, alpha: Any, source: Any) -> LogValue:
-        """See ``Ops``; a source that is infinite anywhere gives an infinite result from that panel on."""
-        rate, g = self._nodal(alpha), self._nodal(source)
+        """See ``Ops``; infinite from the end of the panel on in which the source, or the rate of what is there, is."""
+        rate, g = self._rate(alpha), self._nodal(source)
         if not (g >= 0).all():
             raise ValueError("the source of a Gronwall bound is negative or NaN")
-        with np.errstate(divide="ignore"):
-            log_g = np.log(g)
         if np.isposinf(rate).any() or np.isposinf(g).any():
             return self._infinite_from(rate, g)
-        at_node, at_edge = self.grid.primitive(rate)
-        results = []
-        for weights in (self.grid.fine, self.grid.coarse):
-            with np.errstate(divide="ignore"):
-                # inside a panel: weight * g * exp(A(end) - A(node))
-                exponent = np.log(weights) + log_g + at_edge[1:, None] - at_node
-            panel = np.logaddexp.reduce(exponent, axis=1)
-            y = np.full(len(at_edge), -np.inf)
-            for k in range(len(panel)):
-                y[k + 1] = np.logaddexp(y[k] + at_edge[k + 1] - at_edge[k], panel[k])
-            results.append((y, panel))
-        (y, fine), (_, coarse) = results
-        difference = _log_abs_difference(fine, coarse)
-        error = np.full_like(y, -np.inf)
-        for k in range(len(fine)):
-            error[k + 1] = np.logaddexp(error[k] + at_edge[k + 1] - at_edge[k], difference[k])
+        at_edge = self.grid.primitive(rate)[1]
+        half = np.diff(self.grid.edges)[:, None] / 2
+        levels = math.ceil(math.log2(max(1.0, float(np.max(2 * half * np.abs(rate))))))
+        rule = _refined(min(levels, 50))
+        # inside a panel: weight * g * exp(A(end) - A(time)), with interpolated g and A
+        exponent = np.log(half) + np.diff(at_edge)[:, None] - half * (rate @ rule.primitive.T)
+        with np.errstate(divide="ignore"):
+            fine, coarse = (
+                np.logaddexp.reduce(weights + np.log(np.maximum(g @ values.T, 0.0)) + exponent, axis=1)
+                for weights, values in ((rule.log_fine, rule.fine_values), (rule.log_coarse, rule.coarse_values))
+            )
+        y = self._propagate(at_edge, fine)
+        error = self._propagate(at_edge, _log_abs_difference(fine, coarse))
         slack = self._exponent_error(rate)
         self.error = self.error + LogValue(error + slack)
         return LogValue(y + slack)
 
+    @staticmethod
+    def _propagate(at_edge: Array, panel: Array) -> Array:
+        """Logarithm at every edge of the sum of the panels' contributions, each grown from the end of its panel."""
+        y = np.full(len(at_edge), -np.inf)
+        for k in range(len(panel)):
+            y[k + 1] = np.logaddexp(y[k] + at_edge[k + 1] - at_edge[k], panel[k])
+        return y
+
     def _exponent_error(self, rate: Array) -> Array:
-        """Accumulated error estimate of the integral of alpha at every edge; it multiplies a result by its exponential."""
+        """Accumulated error estimate of int alpha at every edge; its exponential multiplies a result."""
         panel = np.abs(np.sum((self.grid.fine - self.grid.coarse) * rate, axis=1))
         return np.concatenate([[0.0], np.cumsum(panel)])
 
     def _infinite_from(self, rate: Array, g: Array) -> LogValue:
-        broken = (np.isposinf(rate) | np.isposinf(g)).any(axis=1)
-        first = int(np.argmax(broken))
-        clean_rate = np.where(np.isposinf(rate), 0.0, rate)
-        clean_g = np.where(np.isposinf(g), 0.0, g)
-        finite = self.gronwall(clean_rate.ravel(), clean_g.ravel()).log.copy()
-        finite[first + 1 :] = np.inf
-        return LogValue(finite)
+        fast, strong = np.isposinf(rate).any(axis=1), np.isposinf(g).any(axis=1)
+        y = self.gronwall(np.where(np.isposinf(rate), 0.0, rate).ravel(), np.where(np.isposinf(g), 0.0, g).ravel()).log
+        present = (y[:-1] > -np.inf) | (g > 0).any(axis=1)  # an infinite rate leaves 0 at 0
+        blown = np.maximum.accumulate(strong | (fast & present))
+        return LogValue(np.concatenate([y[:1], np.where(blown, np.inf, y[1:])]))
 
     def growth(self, alpha: Any) -> LogValue:
-        """exp of the integral of alpha from the start."""
-        rate = self._nodal(alpha)
-        if np.isposinf(rate).any():
-            first = int(np.argmax(np.isposinf(rate).any(axis=1)))
-            at_edge = self.grid.primitive(np.where(np.isposinf(rate), 0.0, rate))[1].copy()
-            at_edge[first + 1 :] = np.inf
-            return LogValue(at_edge)
-        return LogValue(self.grid.primitive(rate)[1] + self._exponent_error(rate))
+        """Exponential of the integral of alpha from the start."""
+        rate = self._rate(alpha)
+        finite = np.where(np.isposinf(rate), 0.0, rate)
+        at_edge = self.grid.primitive(finite)[1] + self._exponent_error(finite)
+        blown = np.maximum.accumulate(np.isposinf(rate).any(axis=1))
+        return LogValue(np.concatenate([at_edge[:1], np.where(blown, np.inf, at_edge[1:])]))
 
     def sqrt(self, x: Any) -> Any:
-        """Square root; of a result, also of the accumulated error (sqrt(a + e) <= sqrt a + sqrt e)."""
+        """Square root; of a result a with accumulated error e, the error becomes sqrt(a + e) - sqrt a."""
         if isinstance(x, LogValue):
-            self.error = self.error.sqrt()
+            a, e = x.log, self.error.log
+            total = np.logaddexp(a, e)
+            with np.errstate(invalid="ignore"):
+                self.error = LogValue(np.where(np.isfinite(total), e - np.logaddexp(total / 2, a / 2), -np.inf))
             return x.sqrt()
         return np.sqrt(x)
 
@@ -219,19 +265,23 @@ class SymbolicOps:
         self.t = sympy.Symbol("t", real=True)
         self.t0 = sympy.sympify(t0)
 
-    def _integral(self, f: sympy.Expr, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    def _integral(self, f: Any, a: sympy.Expr, b: sympy.Expr, weight: Callable[[sympy.Dummy], Any]) -> sympy.Expr:
+        """Integral of weight * f over time; left as an ``Integral``, which has numbers, where sympy knows no primitive."""
         tau = sympy.Dummy("tau", real=True)
-        return sympy.integrate(sympy.sympify(f).subs(self.t, tau), (tau, a, b))
+        integrand = sympy.expand(weight(tau) * sympy.sympify(f).subs(self.t, tau))
+        known = sympy.integrate(integrand, (tau, a, b))
+        return sympy.Integral(integrand, (tau, a, b)) if known.has(sympy.Integral) else known
+
+    def _growth(self, alpha: Any, since: sympy.Expr) -> sympy.Expr:
+        return sympy.exp(self._integral(alpha, since, self.t, lambda _: 1))
 
     def gronwall(self, alpha: Any, source: Any) -> sympy.Expr:
         """See ``Ops``."""
-        tau = sympy.Dummy("tau", real=True)
-        weight = sympy.exp(self._integral(alpha, tau, self.t))
-        return sympy.integrate(weight * sympy.sympify(source).subs(self.t, tau), (tau, self.t0, self.t))
+        return self._integral(source, self.t0, self.t, lambda tau: self._growth(alpha, tau))
 
     def growth(self, alpha: Any) -> sympy.Expr:
         """See ``Ops``."""
-        return sympy.exp(self._integral(alpha, self.t0, self.t))
+        return self._growth(alpha, self.t0)
 
     def sqrt(self, x: Any) -> sympy.Expr:
         """Square root."""

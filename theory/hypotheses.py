@@ -13,6 +13,7 @@ jump                      (bool, str): whether the initial density is free of ju
 stein                     array (n,): largest entry of the two Stein residuals
 stein_error               array (n,): their quadrature error estimates
 score_lipschitz           array (n,): Lip of the exact score (oracle)
+score_lipschitz_start     float: Lip of the exact score at the start of the problem; inf where it is unbounded
 max_radius                float: largest |position| of the particles seen, learned and reference
 radius                    float: the radius R of the ball
 training_particles        bool: whether the particles were used in training
@@ -84,7 +85,9 @@ def _stein(facts: Facts) -> Verdict:
     residual, error, times = facts["stein"], facts["stein_error"], facts["fact_times"]
     good = residual - error <= STEIN_TOLERANCE
     if good.all():
-        return Verdict.unknown(f"necessary test passed: residual {residual.max():.2g} (it cannot establish the hypothesis)")
+        return Verdict.unknown(
+            f"necessary test passed: residual {residual.max():.2g} (it cannot establish the hypothesis)"
+        )
     bad = int(np.argmin(good))
     until = _last_good(times, good, facts["problem_t0"])
     return Verdict.fails(f"Stein identity violated by {residual[bad]:.2g} at t = {times[bad]:.4g}", until)
@@ -98,6 +101,10 @@ def _score_lipschitz(facts: Facts) -> Verdict:
             f"the exact score is unbounded at v = 0 as t -> {t0:g}: its Lipschitz constant is not integrable "
             f"({lip[0]:.3g} at t = {times[0]:.3g}); start the window later, for example t0 = {t0 + 0.5:g}"
         )
+    good = np.isfinite(lip)
+    if not good.all():
+        until = _last_good(times, good, facts["problem_t0"])
+        return Verdict.fails(f"the exact score is not Lipschitz at t = {times[int(np.argmin(good))]:.4g}", until)
     return Verdict.holds(f"Lip(s_t) <= {lip.max():.3g} on the window (closed form)")
 
 
@@ -114,19 +121,27 @@ def _fresh(facts: Facts) -> Verdict:
     return Verdict.holds("fresh particles, drawn after training from the report's seed")
 
 
+_SAMPLED = ("fact_times", "problem_t0")  # what a check of sampled facts reads besides them
+
 SMOOTH = Hypothesis("smooth", "T(t, .) is twice continuously differentiable", _smooth, ("smooth",))
-ORIENTATION = Hypothesis("orientation", "det grad T(t, .) > 0 off isolated points", _orientation, ("min_det",))
-PROPER = Hypothesis("proper", "|T(t, v)| -> infinity as |v| -> infinity", _proper, ("proper_growth",))
+ORIENTATION = Hypothesis(
+    "orientation", "det grad T(t, .) > 0 off isolated points", _orientation, ("min_det", *_SAMPLED)
+)
+PROPER = Hypothesis("proper", "|T(t, v)| -> infinity as |v| -> infinity", _proper, ("proper_growth", *_SAMPLED))
 IDENTITY = Hypothesis("identity", "T(t0, .) = id", _identity, ("identity_gap",))
 NO_JUMP = Hypothesis("no_jump", "grad f0 = f0 * score as distributions (no jump)", _no_jump, ("jump",))
-STEIN = Hypothesis("stein", "Stein identities of the pushforward score (necessary)", _stein, ("stein", "stein_error"))
+STEIN = Hypothesis(
+    "stein", "Stein identities of the pushforward score (necessary)", _stein, ("stein", "stein_error", *_SAMPLED)
+)
 SCORE_LIPSCHITZ = Hypothesis(
     "score_lipschitz",
     "Assumption 1(4): the exact score is Lipschitz, with an integrable constant",
     _score_lipschitz,
-    ("score_lipschitz", "score_lipschitz_start"),
+    ("score_lipschitz", "score_lipschitz_start", *_SAMPLED),
 )
-BALL = Hypothesis("ball", "the particles stay in the ball B_R on which the kernel constants hold", _ball, ("max_radius",))
+BALL = Hypothesis(
+    "ball", "the particles stay in the ball B_R on which the kernel constants hold", _ball, ("max_radius", "radius")
+)
 FRESH = Hypothesis("fresh", "particles independent of the trained weights", _fresh, ("training_particles",))
 
 PUSHFORWARD = (SMOOTH, ORIENTATION, PROPER, IDENTITY, NO_JUMP, STEIN)

@@ -93,7 +93,7 @@ class Kernel:
 
     @property
     def kappa(self) -> float:
-        """kappa' of the Wasserstein stability estimate d/dt W_2 <= 2 kappa' W_2 (THEORY section 6.3).
+        """Constant kappa' of the Wasserstein stability estimate d/dt W_2 <= 2 kappa' W_2 (THEORY section 6.3).
 
         kappa' = (d-1) sup_r (r (sqrt a)'(r))^2; 0 for Maxwell, 4 (3/7)^(7/2) (d-1) C eps^-3 for mollified Coulomb.
         """

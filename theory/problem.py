@@ -1,4 +1,4 @@
-"""What a benchmark is: kernel, time window, initial density, a-priori moments and, where it exists, the exact solution."""
+"""What a benchmark is: kernel, time window, initial density, a-priori moments and, maybe, the exact solution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from theory.quadrature import Rule, polar_rule
 class InitialDensity(Protocol):
     """The density f_{t0} on R^d. All arrays are float64; v has shape (n, d)."""
 
-    d: int
+    @property
+    def d(self) -> int:
+        """Dimension."""
 
     def log_density(self, v: Array) -> Array:
         """Log f, shape (n,); -inf where f vanishes."""
@@ -27,7 +29,7 @@ class InitialDensity(Protocol):
         """Grad log f, shape (n, d)."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws, shape (n, d)."""
+        """Independent draws, shape (n, d)."""
 
     def mean(self) -> Array:
         """Mean, shape (d,)."""
@@ -37,6 +39,9 @@ class InitialDensity(Protocol):
 
     def tail_moment(self, radius: float, power: int) -> float:
         """Integral of |v - mean|^power f over |v - mean| > radius."""
+
+    def score_growth(self, radius: float) -> tuple[float, float]:
+        """(a, b) with |score(v)| <= a + b |v - mean| for |v - mean| > radius."""
 
     def radial_edges(self) -> Array:
         """Starting radial panels of a quadrature rule around the mean; the last is the truncation radius."""
@@ -61,7 +66,7 @@ class ExactSolution(Protocol):
         """X(t, v), shape (n, d); X(t0, v) = v."""
 
     def sample(self, t: float, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws from f_t."""
+        """Independent draws from f_t, shape (n, d)."""
 
     def score_lipschitz(self, t: float) -> float:
         """Lip of the score on R^d; inf where it is unbounded."""

@@ -1,4 +1,4 @@
-"""Nested quadrature: every rule carries a coarser rule on a subset of its own nodes, whose difference is the error estimate.
+"""Nested quadrature: every rule carries a coarser one on a subset of its nodes; their difference is the error estimate.
 
 Radially Gauss-Kronrod (7, 15) on panels that can be bisected towards a core, on angles the trapezoid rule against
 every other angle (2D) or Gauss-Kronrod x trapezoid (3D); in time Gauss-Kronrod (3, 7).
@@ -131,7 +131,9 @@ def sphere_rule(d: int, angles: int) -> tuple[Array, Array, Array]:
     """
     if angles < 4 or angles % 2:
         raise ValueError("the number of angles must be even and at least 4")
-    azimuth = 2 * np.pi * (np.arange(angles) + 0.5) / angles
+    # a quarter step: half a step would put both rules in the same phase for integrands symmetric about an axis or a
+    # diagonal, and their difference would not see the error
+    azimuth = 2 * np.pi * (np.arange(angles) + 0.25) / angles
     circle = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
     fine = np.full(angles, 2 * np.pi / angles)
     coarse = np.where(np.arange(angles) % 2 == 0, 2 * fine, 0.0)

@@ -1,4 +1,4 @@
-"""Jets of a radial map v -> (R(r)/r) v, r = |v|; plain operators, so it runs on numpy arrays and torch tensors alike."""
+"""Jets of a radial map v -> (R(r)/r) v, r = |v|; plain operators, so numpy arrays and torch tensors both run it."""
 
 from __future__ import annotations
 

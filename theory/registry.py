@@ -11,8 +11,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(KeyError):
     """A name that is not registered; the message suggests the nearest ones."""
+
+    def __str__(self) -> str:  # KeyError would print the repr
+        return str(self.args[0])
 
 
 class Registry(Mapping[str, T]):

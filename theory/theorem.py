@@ -55,8 +55,8 @@ Facts = Mapping[str, Any]
 class Hypothesis:
     """A condition of a theorem and the check that decides it from measured facts.
 
-    ``check`` maps facts (plain numbers and arrays; see ``theory.hypotheses``) to a verdict. A fact it needs and does not
-    find makes the verdict UNKNOWN.
+    ``check`` maps facts (plain numbers and arrays; see ``theory.hypotheses``) to a verdict. A fact it needs and does
+    not find makes the verdict UNKNOWN.
     """
 
     id: str

@@ -46,7 +46,7 @@ def parse_problem(spec: str) -> Problem:
     window: dict[str, Fraction] = {}
     for part in filter(None, tail.split(",")):
         key, _, text = part.partition("=")
-        if key not in ("t0", "T") or not _NUMBER.fullmatch(text):
+        if key not in ("t0", "T") or key in window or not _NUMBER.fullmatch(text):
             raise ValueError(f"cannot read {part!r}; write {name}:t0=1/2,T=5 (times as fractions or decimals)")
         try:
             window[key] = Fraction(text)

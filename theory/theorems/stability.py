@@ -35,14 +35,21 @@ INITIAL = Ingredient("initial_distance", r"W(t_0)", "distance of the two densiti
 
 
 def _linear(p: int) -> Ingredient:
-    return Ingredient(f"defect_l{p}", rf"\mathcal D_{p}", f"flow defect in L{p}(f~), exact moments", unit="velocity/time")
+    return Ingredient(
+        f"defect_l{p}", rf"\mathcal D_{p}", f"flow defect in L{p}(f~), exact moments", unit="velocity/time"
+    )
 
 
-def wasserstein_stability(ops: Ops, *, defect: Any, kappa: Any, initial_distance: Any) -> Terms:
+def _tail(name: str) -> Ingredient:
+    return Ingredient(name, r"\tau", "share of the defect from |v| beyond the truncation radius of the quadrature")
+
+
+def wasserstein_stability(ops: Ops, *, defect: Any, defect_tail: Any, kappa: Any, initial_distance: Any) -> Terms:
     """S1."""
     return {
         "initial distance": ops.growth(2 * kappa) * initial_distance,
         "flow defect": ops.gronwall(2 * kappa, defect),
+        "tail beyond the quadrature": ops.gronwall(2 * kappa, defect_tail),
     }
 
 
@@ -53,27 +60,30 @@ def maxwell_stability(key: str) -> Callable[..., Terms]:
         return {
             "initial distance": ops.growth(-friction) * initial_distance,
             "flow defect": ops.gronwall(-friction, defect[key]),
+            "tail beyond the quadrature": ops.gronwall(-friction, defect[f"{key}_tail"]),
         }
 
     return formula
 
 
-def entropy_stability(ops: Ops, *, defect_entropy: Any, initial_entropy: Any) -> Terms:
+def entropy_stability(ops: Ops, *, defect_entropy: Any, defect_entropy_tail: Any, initial_entropy: Any) -> Terms:
     """S3: relative entropy."""
     return {
         "initial entropy": ops.growth(0) * initial_entropy,
         "flow defect": ops.gronwall(0, defect_entropy / 4),
+        "tail beyond the quadrature": ops.gronwall(0, defect_entropy_tail / 4),
     }
 
 
-def total_variation(ops: Ops, *, defect_entropy: Any, initial_entropy: Any) -> Terms:
+def total_variation(ops: Ops, *, defect_entropy: Any, defect_entropy_tail: Any, initial_entropy: Any) -> Terms:
     """S3 and Pinsker: L1 distance of the densities."""
-    entropy = ops.growth(0) * initial_entropy + ops.gronwall(0, defect_entropy / 4)
-    return {"flow defect": ops.sqrt(2 * entropy)}
+    source = (defect_entropy + defect_entropy_tail) / 2
+    twice_entropy = ops.growth(0) * (2 * initial_entropy) + ops.gronwall(0, source)
+    return {"flow defect": ops.sqrt(twice_entropy)}
 
 
 # Maxwell equilibrium N(0, I_d), d = 2, friction c = C; the learned law is N(0, s^2 I), s = 1 + t/4, by T = s v.
-# Drift of the learned density vanishes (it is a Maxwellian), so e = (s'/s) x, D = s' sqrt(2), W2 = (s - 1) sqrt 2: sharp.
+# Drift of the learned density vanishes (it is a Maxwellian), so e = (s'/s) x, D = s' sqrt 2, W2 = (s - 1) sqrt 2.
 _Q = sympy.Rational(1, 4)
 _C = sympy.Rational(1, 16)
 
@@ -86,15 +96,16 @@ def _linear_defect(t: Any) -> Any:  # e_lin = (s' + c s - c/s) x/s, and |x|/s is
     return _Q + _C * _s(t) - _C / _s(t)
 
 
+_S1 = {"kappa": lambda t: 0, "initial_distance": lambda t: 0, "defect_tail": lambda t: 0}
 _TRANSLATION = Witness(
     "any density, learned flow v + t a with |a| = 3/10: equality",
-    {"defect": lambda t: sympy.Rational(3, 10), "kappa": lambda t: 0, "initial_distance": lambda t: 0},
+    {**_S1, "defect": lambda t: sympy.Rational(3, 10)},
     lambda t: sympy.Rational(3, 10) * t,
     sharp=True,
 )
 _SCALING = Witness(
     "Maxwell equilibrium, learned flow (1 + t/4) v: equality",
-    {"defect": lambda t: _Q * sympy.sqrt(2), "kappa": lambda t: 0, "initial_distance": lambda t: 0},
+    {**_S1, "defect": lambda t: _Q * sympy.sqrt(2)},
     lambda t: (_s(t) - 1) * sympy.sqrt(2),
     sharp=True,
 )
@@ -103,7 +114,12 @@ _SCALING = Witness(
 def _free(key: str) -> Witness:
     return Witness(
         "collisionless limit, learned flow v + t a with |a| = 3/10: equality",
-        {key: lambda t: sympy.Rational(3, 10), "friction": lambda t: 0, "initial_distance": lambda t: 0},
+        {
+            key: lambda t: sympy.Rational(3, 10),
+            f"{key}_tail": lambda t: 0,
+            "friction": lambda t: 0,
+            "initial_distance": lambda t: 0,
+        },
         lambda t: sympy.Rational(3, 10) * t,
         sharp=True,
     )
@@ -114,6 +130,7 @@ def _relaxing(key: str, factor: Any) -> Witness:
         "Maxwell equilibrium, C = 1/16, learned flow (1 + t/4) v",
         {
             key: lambda t: factor * _linear_defect(t),
+            f"{key}_tail": lambda t: 0,
             "friction": lambda t: _C,
             "initial_distance": lambda t: 0,
         },
@@ -125,6 +142,7 @@ def _relaxing(key: str, factor: Any) -> Witness:
 # A = C[(|x|^2 + 1) I - x x^T] acts as C on radial vectors: E[e^T A^{-1} e] = 2 (linear defect)^2 / C.
 _ENTROPY = {
     "defect_entropy": lambda t: 2 * _linear_defect(t) ** 2 / _C,
+    "defect_entropy_tail": lambda t: 0,
     "initial_entropy": lambda t: 0,
 }
 
@@ -140,8 +158,10 @@ def _l1(t: Any) -> Any:  # integral of |f~ - f|: the densities cross at r^2 = 4 
 
 
 _ENTROPY_WITNESS = Witness("Maxwell equilibrium, C = 1/16, learned flow (1 + t/4) v", _ENTROPY, _kl, sharp=False)
-_L1_WITNESS = Witness("Maxwell equilibrium, C = 1/16, learned flow (1 + t/4) v", _ENTROPY, lambda t: abs(_l1(t)), sharp=False)
-_REST = {"defect_entropy": lambda t: 0, "initial_entropy": lambda t: 0}
+_L1_WITNESS = Witness(
+    "Maxwell equilibrium, C = 1/16, learned flow (1 + t/4) v", _ENTROPY, lambda t: abs(_l1(t)), sharp=False
+)
+_REST = {k: lambda t: 0 for k in ("defect_entropy", "defect_entropy_tail", "initial_entropy")}
 
 _FRICTION = Ingredient("friction", "(d-1)C", "relaxation rate of the Maxwell equation", monotone=-1, unit="1/time")
 _ENTROPY_DEFECT = Ingredient("defect_entropy", r"E[e^\top\bar A^{-1}e]", "flow defect in the metric of the diffusion")
@@ -162,6 +182,7 @@ THEOREM = (
         bounds="w2",
         ingredients=(
             Ingredient("defect", r"\mathcal D", "flow defect in L2(f~)", unit="velocity/time"),
+            _tail("defect_tail"),
             Ingredient("kappa", r"\kappa'", "stability constant of the kernel", unit="1/time"),
             INITIAL,
         ),
@@ -180,7 +201,7 @@ THEOREM = (
                 rf"e^{{-(d-1)C(t-\tau)}}\mathcal D_{p}(\tau)\,d\tau"
             ),
             bounds=f"w{p}",
-            ingredients=(_linear(p), _FRICTION, INITIAL),
+            ingredients=(_linear(p), _tail(f"defect_l{p}_tail"), _FRICTION, INITIAL),
             hypotheses=(*PUSHFORWARD, MAXWELL, UNIQUE),
             formula=maxwell_stability(f"defect_l{p}"),
             witnesses=(
@@ -197,7 +218,7 @@ THEOREM = (
         source="THEORY 6.4 (Girsanov and data processing)",
         statement=r"KL(\tilde f_t|f_t)\le KL(t_0)+\tfrac14\int_{t_0}^t E_{\tilde f}[e^\top\bar A_f^{-1}e]\,d\tau",
         bounds="kl",
-        ingredients=(_ENTROPY_DEFECT, _ENTROPY_START),
+        ingredients=(_ENTROPY_DEFECT, _tail("defect_entropy_tail"), _ENTROPY_START),
         hypotheses=(*PUSHFORWARD, MAXWELL, UNIQUE),
         formula=entropy_stability,
         witnesses=(_ENTROPY_WITNESS, Witness("exact flow", _REST, lambda t: 0 * t, sharp=True)),
@@ -209,7 +230,7 @@ THEOREM = (
         source="THEORY 6.4 with Pinsker's inequality",
         statement=r"\|\tilde f_t-f_t\|_{L^1}\le\sqrt{2\,KL(\tilde f_t|f_t)}",
         bounds="l1",
-        ingredients=(_ENTROPY_DEFECT, _ENTROPY_START),
+        ingredients=(_ENTROPY_DEFECT, _tail("defect_entropy_tail"), _ENTROPY_START),
         hypotheses=(*PUSHFORWARD, MAXWELL, UNIQUE),
         formula=total_variation,
         witnesses=(_L1_WITNESS, Witness("exact flow", _REST, lambda t: 0 * t, sharp=True)),

@@ -102,7 +102,9 @@ THEOREM = Theorem(
         TAIL_DRIFT,
         Ingredient("score_error_path", r"\|\delta(X)\|", "score error along the exact path, L2 over particles"),
         Ingredient("score_error_mean", r"E_f\delta", "mean score error under f_t"),
-        Ingredient("measure_w1", r"W_1(\tilde\mu,f)", "distance of the learned particles' law from f_t", unit="velocity"),
+        Ingredient(
+            "measure_w1", r"W_1(\tilde\mu,f)", "distance of the learned particles' law from f_t", unit="velocity"
+        ),
         Ingredient("residual_rms", r"\|\rho\|", "physics residual, L2 over particles", unit="velocity/time"),
         Ingredient("initial_error", "e(t_1)", "trajectory error at the start of the window", unit="velocity"),
     ),

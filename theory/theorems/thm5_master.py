@@ -71,7 +71,9 @@ THEOREM = Theorem(
         Ingredient("excess_risk", r"J(\tilde s)-J(s)", "ISM excess risk under f_t"),
         Ingredient("residual_energy_mean", "E R", "expected residual energy", unit="velocity^2/time^2"),
         Ingredient("initial_error", "e(t_1)", "root mean squared error at the start of the window", unit="velocity"),
-        Ingredient("sampling_w1", r"E W_1(\bar\mu,f)", "expected distance of N exact samples from f_t", unit="velocity"),
+        Ingredient(
+            "sampling_w1", r"E W_1(\bar\mu,f)", "expected distance of N exact samples from f_t", unit="velocity"
+        ),
     ),
     hypotheses=(hyp.SCORE_LIPSCHITZ, hyp.BALL, hyp.FRESH),
     formula=formula,

@@ -1,0 +1,122 @@
+"""Everything the estimators of one judgement share: time grid, quadrature, pushforward, particles, random numbers."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from certify.options import Options, Progress, silent
+from certify.particles import reference_particles
+from certify.pushforward import Pushforward, adapted_rule, push
+from certify.run import Run
+from theory.drift import maxwell_pair_drift, pair_drift
+from theory.gronwall import TimeGrid
+from theory.problem import ExactSolution, Problem
+from theory.provenance import Array
+from theory.quadrature import Rule
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """One run on one problem.
+
+    Parameters
+    ----------
+    run : Run
+    problem : Problem
+        The model's own problem: its initial density is that of the model's t0.
+    start : float
+        Start of the judged window; later than the model's t0 for a restart.
+    options : Options
+    progress : callable
+    """
+
+    run: Run
+    problem: Problem
+    start: float
+    options: Options = field(default_factory=Options)
+    progress: Progress = silent
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Independent generator per purpose, spawned from the report's seed."""
+        return np.random.default_rng([self.options.seed, zlib.crc32(purpose.encode())])
+
+    @property
+    def is_restart(self) -> bool:
+        """Whether the judged window starts after the model's."""
+        return self.start > float(self.problem.t0)
+
+    @cached_property
+    def window(self) -> TimeGrid:
+        """Report times of the judged window, graded towards its start, and their quadrature nodes."""
+        x = np.linspace(0, 1, self.options.times + 1) ** 1.5
+        return TimeGrid(self.start + (float(self.problem.T) - self.start) * x)
+
+    @cached_property
+    def grid(self) -> TimeGrid:
+        """The window preceded by panels from the model's t0 to its start (restart)."""
+        if not self.is_restart:
+            return self.window
+        t0 = float(self.problem.t0)
+        before = t0 + (self.start - t0) * np.linspace(0, 1, 7) ** 1.5
+        return TimeGrid(np.concatenate([before[:-1], self.window.edges]))
+
+    @property
+    def times(self) -> Array:
+        """Report times."""
+        return self.window.edges
+
+    @cached_property
+    def rule(self) -> Rule:
+        """Quadrature against f0, refined until the flow defect is resolved at a few probe times."""
+        return adapted_rule(self)
+
+    @cached_property
+    def pushed(self) -> Pushforward | None:
+        """The learned density at every quadrature time; None if the model gives no derivatives."""
+        return push(self.run, self.problem, self.rule, self.grid.flat, self.progress, "pushforward")
+
+    @cached_property
+    def pushed_at_times(self) -> Pushforward | None:
+        """The learned density at the report times."""
+        return push(self.run, self.problem, self.rule, self.times, self.progress, "report times")
+
+    @property
+    def exact(self) -> ExactSolution | None:
+        """Exact solution, if the problem has one."""
+        return self.problem.exact
+
+    @cached_property
+    def particles(self) -> Array:
+        """Fresh start velocities (n, d), drawn from f0 with the report's seed, never used in training."""
+        return self.problem.initial.sample(self.options.samples, self.rng("particles"))
+
+    @cached_property
+    def radius(self) -> float:
+        """Radius R of the ball on which kernel constants hold."""
+        if self.options.radius is not None:
+            return self.options.radius
+        return float(np.ceil(self.rule.radius))
+
+    @cached_property
+    def reference(self) -> Array | None:
+        """The same particles driven by the exact score, at the window's nodes; see ``reference_particles``."""
+        return reference_particles(self)
+
+    def pair_drift(self, x: Array, s: Array) -> Array:
+        """Drift of equal-weight particles with scores s, one time: (n, d)."""
+        weights = np.full(len(x), 1 / len(x))
+        kernel = self.problem.kernel
+        if kernel.is_maxwell:
+            return np.asarray(maxwell_pair_drift(kernel.strength, x, s, weights))
+        return np.asarray(pair_drift(kernel, x, s, weights))
+
+    def quick(self) -> Context:
+        """The same judgement, coarser."""
+        coarse = replace(
+            self.options, times=min(self.options.times, 12), samples=300, w1_samples=300, tolerance=0.1, quick=True
+        )
+        return replace(self, options=coarse)

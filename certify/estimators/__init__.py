@@ -1,0 +1,1 @@
+"""One file per estimator; each defines ``ESTIMATOR`` (one or a tuple)."""

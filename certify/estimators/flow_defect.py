@@ -1,0 +1,103 @@
+"""Flow defect of the learned density, in the norms S1-S3 need, with quadrature error added and tail beyond the rule."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import Polynomial
+
+from certify.context import Context
+from certify.estimator import Estimator
+from certify.pushforward import Pushforward
+from theory.provenance import Array, Estimate, Rigor, Side
+
+
+def _upper(pushed: Pushforward, values: Array) -> tuple[Array, Array]:
+    """Integral of non-negative values (m, n) against f0 plus its error estimate, and that estimate alone."""
+    finite = np.isfinite(values).all(axis=-1)
+    total, error = pushed.rule.integrate(np.where(np.isfinite(values), values, 0.0))
+    return np.where(finite, total + error, np.inf), error
+
+
+def compute(context: Context) -> dict[str, Estimate]:
+    """Defects at every quadrature time."""
+    pushed = context.pushed
+    if pushed is None:
+        return {}
+    out: dict[str, Estimate] = {}
+    rule = pushed.rule
+    size = {"nodes": len(rule.weights), "truncation_radius": rule.radius}
+
+    def add(name: str, upper: Array, method: str, error: Array) -> None:
+        out[name] = Estimate(upper, Side.UPPER, Rigor.NUMERICAL, method, detail=size | {"error": float(error.max())})
+
+    squared, error = _upper(pushed, np.sum(pushed.defect**2, axis=-1))
+    rule_name = f"nested Gauss-Kronrod x angle rule, {len(rule.weights)} nodes, its error estimate added"
+    add("defect", np.sqrt(squared), rule_name, error)
+    if pushed.problem.kernel.is_maxwell:
+        norm = np.sqrt(np.sum(pushed.linear_defect**2, axis=-1))
+        first, error = _upper(pushed, norm)
+        add("defect_l1", first, rule_name, error)
+        second, error = _upper(pushed, norm**2)
+        add("defect_l2", np.sqrt(second), rule_name, error)
+        entropy, error = _upper(pushed, pushed.diffusion_norm)
+        add("defect_entropy", entropy, rule_name, error)
+    return out | _tails(context, pushed)
+
+
+def _tails(context: Context, pushed: Pushforward) -> dict[str, Estimate]:
+    """Contribution of |v| beyond the truncation radius."""
+    names = ["defect_tail"]
+    if pushed.problem.kernel.is_maxwell:
+        names += ["defect_l1_tail", "defect_l2_tail", "defect_entropy_tail"]
+    radius, problem = pushed.rule.radius, pushed.problem
+    mass = problem.initial.tail_moment(radius, 0)
+    growth = context.run.growth(pushed.times, radius)
+    if growth is None or not problem.kernel.is_maxwell:
+        method = f"taken as 0 beyond |v| = {radius:.2f}, where f0 has mass {mass:.1e}: no growth bound for this flow"
+        return {n: Estimate(0.0, Side.UPPER, Rigor.ASSUMED, method, detail={"mass": mass}) for n in names}
+    offset, slope = problem.initial.score_growth(radius)
+    shift = float(np.linalg.norm(problem.initial.mean()))
+    values: dict[str, list[float]] = {n: [] for n in names}
+    c, d = problem.kernel.strength, problem.d
+    for k, t in enumerate(pushed.times):
+        # all bounds as polynomials in rho = |v - mean|
+        rho = Polynomial([shift, 1.0])
+        position = growth.reach[0][k] + growth.reach[1][k] * rho
+        speed = growth.speed[0][k] + growth.speed[1][k] * rho
+        score = growth.inverse[k] * (Polynomial([offset, slope]) + growth.log_det[k])
+        mean, covariance = problem.moments(t)
+        for name, m, sigma in (
+            ("defect", *(x[k] for x in pushed.moments)),
+            ("linear", mean, covariance),
+        ):
+            z = position + float(np.linalg.norm(m))
+            e = speed + c * (z * z + float(np.trace(sigma))) * score + (d - 1) * c * z
+            second = _moment(problem, e * e, radius)
+            if name == "defect":
+                values["defect_tail"].append(float(np.sqrt(second)))
+                continue
+            values["defect_l1_tail"].append(_moment(problem, e, radius))
+            values["defect_l2_tail"].append(float(np.sqrt(second)))
+            least = c * (np.trace(sigma) - float(np.linalg.eigvalsh(sigma)[-1]))
+            values["defect_entropy_tail"].append(second / least)
+    method = f"growth bounds of the flow (by construction) times moments of f0 beyond |v| = {radius:.2f}"
+    return {
+        n: Estimate(np.array(x), Side.UPPER, Rigor.NUMERICAL, method, detail={"mass": mass}) for n, x in values.items()
+    }
+
+
+def _moment(problem: object, polynomial: Polynomial, radius: float) -> float:
+    """Integral of a polynomial in |v - mean| with non-negative coefficients against f0 outside the ball."""
+    initial = problem.initial  # type: ignore[attr-defined]
+    return float(sum(a * initial.tail_moment(radius, k) for k, a in enumerate(polynomial.coef)))
+
+
+_NAMES = ("defect", "defect_l1", "defect_l2", "defect_entropy")
+ESTIMATOR = Estimator(
+    id="flow_defect",
+    provides={n: Side.UPPER for n in (*_NAMES, *(f"{x}_tail" for x in _NAMES))},
+    rigor=Rigor.NUMERICAL,
+    uses_exact_solution=False,
+    compute=compute,
+    why_not="a flow that gives its first and second derivatives (jets)",
+)

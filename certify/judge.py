@@ -1,0 +1,322 @@
+"""The judgement: gather estimates and facts, evaluate every theorem, assemble the report. No trainers, no I/O."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from certify import arrays, facts
+from certify.context import Context
+from certify.engine import evaluate
+from certify.estimator import ESTIMATORS
+from certify.options import Options, Progress, silent
+from certify.results import Certificate, Measured, Report
+from certify.run import Run
+from theory.errors import UserError
+from theory.flow import FlowJets, Growth
+from theory.problem import Problem
+from theory.provenance import Array, Estimate
+from theory.theorem import Theorem
+from theory.theorems import THEOREMS
+
+TITLES = {
+    "w1": "W1 distance of the densities",
+    "w2": "W2 distance of the densities",
+    "kl": "relative entropy KL(learned | exact)",
+    "l1": "L1 distance of the densities",
+    "l2": "L2 distance of the densities",
+    "l2_relative": "relative L2 distance of the densities",
+    "trajectory": "trajectory error, L2 over particles",
+    "particles": "mean squared error against the N-body system",
+    "mean_w1": "expected W1 of particles to the density",
+}
+
+
+@dataclass(frozen=True)
+class Resting:
+    """The flow that does not move, T = id: what a bound must beat (the trivial bound)."""
+
+    d: int
+    t0: Fraction
+    T: Fraction
+    name: str = "identity"
+
+    def flow(self, t: Array, v: Array) -> Array:
+        """v at every time."""
+        return np.broadcast_to(v, (len(t), *v.shape)).copy()
+
+    def jets(self, t: Array, v: Array) -> FlowJets:
+        """Identity with derivatives."""
+        shape = (len(t), *v.shape)
+        jac = np.broadcast_to(np.eye(self.d), (*shape, self.d))
+        return FlowJets(self.flow(t, v), np.zeros(shape), jac, np.zeros((*shape, self.d, self.d)))
+
+    def score(self, t: Array, x: Array) -> None:
+        """No score network."""
+
+    def score_divergence(self, t: Array, x: Array) -> None:
+        """No score network."""
+
+    def layers(self, net: str) -> None:
+        """No networks."""
+
+    def smooth(self) -> bool:
+        """Smooth."""
+        return True
+
+    def diffeomorphism(self) -> bool:
+        """The identity is one."""
+        return True
+
+    def growth(self, t: Array, radius: float) -> Growth:
+        """Closed form."""
+        one, zero = np.ones(len(t)), np.zeros(len(t))
+        return Growth(radius, (zero, one), (zero, zero), one, zero)
+
+    def describe(self) -> Mapping[str, Any]:
+        """A name."""
+        return {"name": self.name}
+
+
+def check_compatible(run: Run, problem: Problem) -> None:
+    """Refuse a problem the run was not made for.
+
+    Raises
+    ------
+    UserError
+        E202 dimension, E203 constants, E204 window.
+    """
+    if run.d != problem.d:
+        raise UserError(
+            "E202", f"the model has dimension {run.d}, {problem.id} has {problem.d}", "Choose the model's own problem."
+        )
+    described = run.describe()
+    if "problem" in described and described["problem"] != problem.id:
+        name = str(described["problem"])[:60]
+        raise UserError("E203", f"the model was made for {name!r}, not for {problem.id}", f"Use --problem {name}.")
+    if "constants" in described and dict(described["constants"]) != dict(problem.constants):
+        raise UserError("E203", f"the model has other constants than {problem.id}", "Train a model for this problem.")
+    if problem.t0 < run.t0 or problem.T > run.T:
+        raise UserError(
+            "E204",
+            f"the window [{problem.t0}, {problem.T}] is not inside the model's [{run.t0}, {run.T}]",
+            f"Use --problem {problem.id}:t0={run.t0},T={run.T} or a window inside it.",
+        )
+
+
+def estimates_of(context: Context, only: Iterable[str] | None = None) -> tuple[dict[str, Estimate], dict[str, float]]:
+    """Every estimate the registered estimators can give (or those of ``only``), and seconds spent by each."""
+    found: dict[str, Estimate] = {}
+    seconds: dict[str, float] = {}
+    names = list(ESTIMATORS) if only is None else list(only)
+    for k, name in enumerate(names):
+        context.progress(name, k, len(names))
+        began = time.monotonic()
+        for key, estimate in ESTIMATORS[name].compute(context).items():
+            if key in found:
+                raise ValueError(f"two estimators provide {key!r}")
+            found[key] = estimate
+        seconds[name] = time.monotonic() - began
+    return found, seconds
+
+
+def _needs() -> dict[str, str]:
+    """What would provide each ingredient."""
+    return {key: e.why_not for e in ESTIMATORS.values() for key in e.provides if e.why_not}
+
+
+def _measured(found: Mapping[str, Estimate]) -> dict[str, Measured]:
+    """Measured errors by the id theorems use in ``bounds``."""
+    out = {}
+    for name, title in TITLES.items():
+        lower, upper = (found.get(f"measured_{name}_{side}") for side in ("lower", "upper"))
+        if lower is not None or upper is not None:
+            shown = upper or lower
+            assert shown is not None  # noqa: S101 - narrowing only
+            out[name] = Measured(name, title, lower, upper, shown.method)
+    return out
+
+
+def _sliced(context: Context, theorem: Theorem, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Estimates on the theorem's grid: theorems with an initial error start with the window, the others with the model."""
+    if not context.is_restart or all(i.id != "initial_error" for i in theorem.ingredients):
+        return dict(found)
+    full, part = context.grid.n_nodes, context.window.n_nodes
+    out = {}
+    for key, e in found.items():
+        value = np.asarray(e.value)
+        out[key] = replace(e, value=value[-part:]) if value.shape == (full,) else e
+    return out
+
+
+def certificates(
+    context: Context,
+    found: Mapping[str, Estimate],
+    known: Mapping[str, Any],
+    measured: Mapping[str, Measured],
+    trivial: Mapping[str, Array],
+    names: Iterable[str],
+) -> list[Certificate]:
+    """Evaluate the named theorems."""
+    out = []
+    for name in names:
+        theorem = THEOREMS[name]
+        own = context.is_restart and any(i.id == "initial_error" for i in theorem.ingredients)
+        out.append(
+            evaluate(
+                theorem,
+                context.window if own else context.grid,
+                _sliced(context, theorem, found),
+                known,
+                report_from=context.start,
+                trivial=trivial.get(theorem.bounds),
+                measured=measured.get(theorem.bounds),
+                needs=_needs(),
+            )
+        )
+    return out
+
+
+def trivial_bounds(context: Context, names: Iterable[str]) -> dict[str, Array]:
+    """Log of the bound of the resting flow, by the quantity bounded; for the particle theorems that of W2 (S1)."""
+    resting = Resting(context.problem.d, context.run.t0, context.run.T)
+    own = replace(context, run=resting, problem=context.problem.without_exact_solution(), progress=silent)
+    object.__setattr__(own, "rule", context.rule)  # the same nodes: T = id needs no refinement of its own
+    found, _ = estimates_of(own, ("constants", "flow_defect"))
+    out: dict[str, Array] = {}
+    for name in ("stability_w2", "stability_wp", "stability_wp2", "stability_kl", "stability_l1"):
+        theorem = THEOREMS[name]
+        if any(i.id not in found for i in theorem.ingredients):
+            continue
+        bound = evaluate(theorem, own.grid, found, facts.gather(own), report_from=context.start).log_bound
+        if bound is None:
+            continue
+        if theorem.bounds == "l1":
+            bound = np.minimum(bound, np.log(2.0))  # two densities are never further apart
+        known = out.get(theorem.bounds)
+        out[theorem.bounds] = bound if known is None else np.minimum(known, bound)
+    if "w2" in out:
+        out["trajectory"] = out["w2"]
+        out["particles"] = 2 * out["w2"]
+        out["mean_w1"] = out["w2"]
+    return out
+
+
+def judge(run: Run, problem: Problem, options: Options | None = None, progress: Progress = silent) -> Report:
+    """Judge a run on a problem.
+
+    Parameters
+    ----------
+    run : Run
+    problem : Problem
+        Its window may be part of the run's (a restart).
+    options : Options, optional
+    progress : callable, optional
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    UserError
+        If run and problem do not fit, or an option is unusable.
+    """
+    options = options or Options()
+    check_compatible(run, problem)
+    began = time.monotonic()
+    context = Context(run, own_problem(run, problem), float(problem.t0), options, progress)
+    if options.quick:
+        context = context.quick()
+    names = options.certificates or tuple(THEOREMS)
+    found, seconds = estimates_of(context)
+    known = facts.gather(context)
+    measured = _measured(found)
+    trivial = trivial_bounds(context, names)
+    done = certificates(context, found, known, measured, trivial, names)
+    verdicts = {key: v for c in done for key, v in c.verdicts.items()}
+    plotted = arrays.collect(context, found)
+    seconds["total"] = time.monotonic() - began
+    described = dict(run.describe())
+    warnings = []
+    if run.layers("score") is None:
+        warnings.append("The model has no score network: s~ is the score of the learned density itself (s_push).")
+    if context.is_restart:
+        warnings.append(
+            f"Restart: the model starts at {run.t0}, the judged window at {problem.t0}; the error made before enters "
+            "S1-S3 through the integral from the model's start and Theorems 1, 2, 5 as an initial error (oracle)."
+        )
+    return Report(
+        problem=_describe_problem(problem),
+        model=described,
+        options={f: getattr(context.options, f) for f in options.__dataclass_fields__},
+        times=context.times,
+        nodes=context.grid.flat,
+        certificates=tuple(done),
+        measured=measured,
+        ingredients={k: e for k, e in found.items() if not k.startswith("measured_")},
+        verdicts=verdicts,
+        arrays=plotted,
+        numerics={
+            "quadrature_nodes": len(context.rule.weights),
+            "quadrature_radial_edges": [float(x) for x in context.rule.edges],
+            "quadrature_angles": context.rule.angles,
+            "truncation_radius": context.rule.radius,
+            "mass_beyond_truncation": context.problem.initial.tail_moment(context.rule.radius, 0),
+            "time_nodes": context.grid.n_nodes,
+            "time_rule": "Gauss-Kronrod (3, 7) per panel",
+            "ball_radius": context.radius,
+            "fresh_particles": len(context.particles),
+            "seed": options.seed,
+            "defect_quadrature_error_relative": defect_error(context),
+        },
+        environment={
+            "python": platform.python_version(),
+            **{p: importlib.metadata.version(p) for p in ("torch", "numpy", "scipy", "pot")},
+        },
+        warnings=tuple(warnings),
+        wall_times=seconds,
+    )
+
+
+def defect_error(context: Context) -> float:
+    """Share of the quadrature error estimate in the integrated flow defect (velocity rule), 0 without jets."""
+    pushed = context.pushed
+    if pushed is None:
+        return 0.0
+    squared = np.nan_to_num(np.sum(pushed.defect**2, axis=-1), posinf=0.0)
+    total, error = pushed.rule.integrate(squared)
+    plain, raised = np.sqrt(np.maximum(total, 0.0)), np.sqrt(total + error)
+    ends = [context.grid.primitive(x)[1][-1] for x in (plain, raised)]
+    return float(1 - ends[0] / ends[1]) if ends[1] > 0 else 0.0
+
+
+def own_problem(run: Run, problem: Problem) -> Problem:
+    """The problem from the run's own start, whose initial density the run's flow pushes forward."""
+    if problem.t0 == run.t0:
+        return problem
+    from theory.problems import PROBLEMS
+
+    full = PROBLEMS[problem.id](run.t0, problem.T)
+    return full if problem.exact is not None else full.without_exact_solution()
+
+
+def _describe_problem(problem: Problem) -> dict[str, Any]:
+    return {
+        "id": problem.id,
+        "title": problem.title,
+        "spec": problem.spec,
+        "t0": str(problem.t0),
+        "T": str(problem.T),
+        "d": problem.d,
+        "constants": dict(problem.constants),
+        "kernel": problem.kernel.id,
+        "source": problem.source,
+        "has_exact_solution": problem.exact is not None,
+        "degeneracies": list(problem.degeneracies),
+    }
+

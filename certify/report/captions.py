@@ -1,0 +1,122 @@
+"""Under every figure: what it shows, what is good, what is bad, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Four short texts, and what the figure needs (said where it is not available)."""
+
+    title: str
+    shows: str
+    good: str
+    bad: str
+    todo: str
+    needs: str
+
+
+CERTIFICATE = Caption(
+    "Bound and measured error over time",
+    "The certificate (blue), the measured error between its lower and upper value (green), and the trivial bound "
+    "of a flow "
+    "that does not move (grey, dashed). Orange: a hypothesis fails, nothing is claimed there.",
+    "Blue far below grey and close above green.",
+    "Blue above grey is vacuous. Green entirely above blue is a contradiction: code, assumption or theorem is wrong.",
+    "If blue is loose, look at the terms and the weakest ingredient below; if it is void, see the failed hypothesis.",
+    "a bound, a trivial bound or a measured error with finite values",
+)
+TERMS = Caption(
+    "Terms of the bound over time",
+    "The named terms whose sum is the bound, on a logarithmic axis.",
+    "The term you can train (defect, residual, score error) dominates.",
+    "A constant of the problem dominates: more training cannot help.",
+    "Work on the highest curve; the others do not matter by comparison.",
+    "at least two terms that are not zero",
+)
+RESIDUAL = Caption(
+    "Physics residual over time",
+    "Root mean square over the particles of what the learned flow leaves unsolved in its own equation, with the "
+    "learned score.",
+    "Flat and small compared with the size of the drift.",
+    "Peaks in time: the flow was not trained there, or cannot represent what happens there.",
+    "Put more collocation times where the curve peaks. A small residual alone certifies nothing: the score may "
+    "be wrong.",
+    "a learned score (the residual is formed with it)",
+)
+RESIDUAL_MAP = Caption(
+    "Flow defect over velocity space",
+    "Magnitude of the flow defect at the final time, on a logarithmic colour scale.",
+    "Even and dark.",
+    "A bright core or rim: the flow is wrong where density is high (core) or where there are few samples (rim).",
+    "Sample training points where it is bright; a ring or a dot at the centre often is a degenerate point of the "
+    "exact flow.",
+    "derivatives of the learned flow (jets)",
+)
+DEFECT = Caption(
+    "Flow defect over time",
+    "The defect (blue) that enters the stability certificates, its residual part and its score part, and the "
+    "quadrature error "
+    "estimate (grey, dashed). The parts add as vectors, so either may exceed the whole.",
+    "Blue small, and grey far below it.",
+    "Grey close to blue: the number is not resolved. A spike near the start: the core of the initial density.",
+    "If the residual part dominates train the flow longer; if the score part does, the score. If grey is close, "
+    "use more nodes.",
+    "derivatives of the learned flow (jets)",
+)
+LIPSCHITZ = Caption(
+    "Lipschitz constant of the learned score",
+    "The largest slope seen on samples (at least) and the bound that covers all points (at most). The truth lies "
+    "in between.",
+    "A narrow band.",
+    "A band of several decades: the verified bound is loose, and every certificate that exponentiates it explodes.",
+    "Use narrower or spectrally normalised layers, or the certificates that need no Lipschitz constant.",
+    "a learned score with known layers",
+)
+W1 = Caption(
+    "Wasserstein-1 distance of samples, with its noise floor",
+    "Distance between learned and exact samples (between dual and primal value), the range two sets of exact "
+    "samples show "
+    "among themselves (noise floor), and the coupled estimate that starts both from the same points.",
+    "The sample distance inside the floor: no difference can be seen at this sample size. The coupled curve "
+    "shows the true size.",
+    "The sample distance above the floor: the error is visible to the naked eye.",
+    "Judge by the coupled curve; the sample distance is mostly noise. More samples lower the floor slowly.",
+    "an exact solution or a reference to draw samples from",
+)
+EXCESS = Caption(
+    "Excess risk of the learned score",
+    "Mean squared distance of the learned score from the score of the learned density (computable always) and "
+    "from the exact "
+    "score (needs the exact solution).",
+    "Both small and close to each other.",
+    "First small and second large: score and flow agree with each other but not with the equation.",
+    "Train the score where the curve is high. Close to the start a singular initial density makes both large.",
+    "a learned score and derivatives of the learned flow",
+)
+SLICES = Caption(
+    "Density slices",
+    "The learned density (solid) and the exact density (black, dashed) along a line through the mean, at several "
+    "times.",
+    "The curves cannot be told apart.",
+    "Shifted peak, wrong height at the centre, or oscillation.",
+    "A picture cannot certify: trust the bounds, use this to see where the error sits.",
+    "derivatives of the learned flow (jets)",
+)
+MOMENTS = Caption(
+    "Momentum, energy and entropy",
+    "Energy relative to its exact (conserved) value, norm of the momentum, entropy and its rate of change.",
+    "Energy and momentum flat at zero, entropy on the exact curve and decreasing.",
+    "Drift of a conserved quantity, or entropy that increases: the flow violates the physics.",
+    "A drift here is a lower limit of the error; add it to the loss or use a flow that conserves by construction.",
+    "moments of the learned density",
+)
+STEIN = Caption(
+    "Stein identities of the learned density",
+    "Largest entry of the two identities every smooth density satisfies; a necessary test of the pushforward score.",
+    "Far below the dashed tolerance.",
+    "Above the tolerance: a jump, a fold or an unresolved core; the stability certificates are void from there on.",
+    "More quadrature nodes near the core; if that does not help, the flow folds or the initial density jumps.",
+    "derivatives of the learned flow (jets)",
+)

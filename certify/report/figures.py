@@ -1,0 +1,461 @@
+"""Figures of a report as SVG strings, one function each. A figure that cannot be drawn says why.
+
+Names used from ``Report.arrays``, all optional::
+
+    nodes   residual_rms  stein  defect  defect_error  defect_residual_part  defect_score_part
+            score_excess_oracle  score_excess_push
+    own     lipschitz_times: lipschitz_sampled  lipschitz_bound
+            w1_times: w1_lower  w1_upper  w1_floor_low  w1_floor_high  w1_coupled
+            moment_times: energy_learned  energy_exact  momentum_learned  entropy_learned  entropy_exact
+                entropy_rate_learned  entropy_rate_exact
+            slice_times (k), slice_v (n): slice_learned  slice_exact  (k, n)
+            residual_map_x (nx), residual_map_y (ny): residual_map  (ny, nx)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from certify.report import axes, captions, svg, words
+from certify.report.axes import BLACK, BLUE, CYCLE, DASHES, GREEN, GREY, PURPLE, VERMILION, Curve
+from certify.report.captions import Caption
+from certify.report.curves import LOG10, measured_sides, shown_log, void
+from certify.results import Certificate, Report
+from theory.hypotheses import STEIN_TOLERANCE
+from theory.provenance import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MplFigure
+
+SIZE = (6.2, 3.1)
+RIGHT = 0.73
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure, or the reason why there is none (then ``svg`` is None)."""
+
+    id: str
+    title: str
+    caption: Caption
+    svg: str | None
+    missing: str = ""
+
+
+def _absent(figure_id: str, caption: Caption, reason: str, title: str = "") -> Figure:
+    return Figure(figure_id, title or caption.title, caption, None, f"not available: {reason}")
+
+
+def _blank(size: tuple[float, float] = SIZE) -> MplFigure:
+    from matplotlib.figure import Figure as Blank
+
+    return Blank(figsize=size)
+
+
+def _single(figure_id: str, caption: Caption, paint: Callable[[Axes], None], title: str = "") -> Figure:
+    """A figure with one panel and room for labels on its right."""
+    with svg.drawing(figure_id):
+        figure = _blank()
+        ax = figure.add_axes((0.105, 0.145, RIGHT - 0.105, 0.765))
+        paint(ax)
+        return Figure(figure_id, title or caption.title, caption, svg.render(figure, figure_id, title or caption.title))
+
+
+def _array(report: Report, name: str, shape: tuple[int, ...]) -> Array | None:
+    """A named array of the wanted shape with at least one finite value."""
+    value = report.arrays.get(name)
+    if value is None:
+        return None
+    value = np.asarray(value, dtype=np.float64)
+    return value if value.shape == shape and np.isfinite(value).any() else None
+
+
+def _why_absent(report: Report, names: Sequence[str], caption: Caption) -> str:
+    """What is wrong with the arrays a figure needs."""
+    present = [name for name in names if name in report.arrays]
+    if not present:
+        return f"{' and '.join(names)} not in this report (needs {caption.needs})"
+    return f"{', '.join(present)}: wrong shape or no finite value"
+
+
+def _log_panel(ax: Axes, times: Array, curves: Sequence[Curve], label: str) -> None:
+    """Curves of decimal logarithms over time."""
+    axes.set_log_axis(ax, *axes.log_range([c.y for c in curves]))
+    axes.set_time_axis(ax, times)
+    axes.name_values(ax, label)
+    axes.draw(ax, curves)
+
+
+def _nodal(
+    report: Report,
+    figure_id: str,
+    caption: Caption,
+    wanted: Sequence[tuple[str, str, str, str]],
+    label: str,
+    *,
+    first_needed: bool = True,
+) -> Figure:
+    """A logarithmic figure of nodal arrays, given as (name, label, colour, style)."""
+    curves = []
+    for name, text, color, style in wanted:
+        value = _array(report, name, report.nodes.shape)
+        if value is not None and np.isfinite(axes.log10(value)).any():
+            curves.append(Curve(report.nodes, axes.log10(value), text, color, style))
+    if not curves or (first_needed and curves[0].label != wanted[0][1]):
+        return _absent(figure_id, caption, _why_absent(report, [w[0] for w in wanted[:2]], caption))
+    return _single(figure_id, caption, lambda ax: _log_panel(ax, report.times, curves, label))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def certificate_id(certificate: Certificate) -> str:
+    """Id of the figure of a bound."""
+    return f"bound-{_slug(certificate.id)}"
+
+
+def terms_id(certificate: Certificate) -> str:
+    """Id of the figure of its terms."""
+    return f"terms-{_slug(certificate.id)}"
+
+
+def _measured_curves(certificate: Certificate) -> list[Curve]:
+    lower, upper = measured_sides(certificate)
+    names = {"upper": "measured, at most", "lower": "measured, at least"}
+    sides = [(names["upper"], upper, "-"), (names["lower"], lower, "--")]
+    return [
+        Curve(certificate.times, axes.log10(v), name, GREEN, style, 1.2)
+        for name, v, style in sides
+        if v is not None and np.isfinite(axes.log10(v)).any()
+    ]
+
+
+def certificate(certificate: Certificate) -> Figure:
+    """Bound, measured error and trivial bound over time; logarithms throughout, so that nothing overflows."""
+    figure_id, caption = certificate_id(certificate), captions.CERTIFICATE
+    title = f"{certificate.id}: {caption.title.lower()}"
+    curves = []
+    bound = shown_log(certificate, certificate.log_bound)
+    if bound is not None and np.isfinite(bound).any():
+        curves.append(Curve(certificate.times, axes.finite(bound / LOG10), words.noun(certificate), BLUE, "-", 2.4))
+    if certificate.log_trivial is not None and np.isfinite(certificate.log_trivial).any():
+        trivial = axes.finite(certificate.log_trivial / LOG10)
+        curves.append(Curve(certificate.times, trivial, "trivial bound", GREY, "--", 1.4))
+    measured = _measured_curves(certificate)
+    if not curves and not measured:
+        return _absent(figure_id, caption, "no finite bound, trivial bound or measured error to draw", title)
+
+    def paint(ax: Axes) -> None:
+        everything = [*curves, *measured]
+        low, high = axes.log_range([c.y for c in everything])
+        axes.set_time_axis(ax, certificate.times)
+        axes.set_log_axis(ax, low, high)
+        for start, end in axes.segments(void(certificate), certificate.times):
+            axes.shade(ax, start, end, "void: a hypothesis fails")
+        if bound is not None:
+            for start, end in axes.segments(np.isposinf(bound), certificate.times):
+                axes.shade(ax, start, end, "bound infinite", GREY)
+        if len(measured) == 2:
+            floor = np.where(np.isnan(measured[1].y), low, measured[1].y)
+            ax.fill_between(certificate.times, floor, measured[0].y, color=GREEN, alpha=0.25, lw=0)
+        axes.name_values(ax, _unit_label(certificate))
+        axes.draw(ax, everything)
+
+    return _single(figure_id, caption, paint, title)
+
+
+_AXIS = {
+    "w1": "W₁",
+    "w2": "W₂",
+    "l1": "L¹ distance",
+    "kl": "relative entropy",
+    "trajectory": "trajectory error",
+    "particles": "mean squared error",
+    "chi2": "weighted L² distance",
+    "mean_w1": "E W₁",
+}
+
+
+def _unit_label(certificate: Certificate) -> str:
+    return _AXIS.get(certificate.theorem.bounds, words.clean(certificate.theorem.bounds, 32))
+
+
+def terms(certificate: Certificate) -> Figure:
+    """The named terms of a bound over time."""
+    figure_id, caption = terms_id(certificate), captions.TERMS
+    title = f"{certificate.id}: {caption.title.lower()}"
+    shown = {name: shown_log(certificate, values) for name, values in certificate.log_terms.items()}
+    alive = [(name, v / LOG10) for name, v in shown.items() if v is not None and np.isfinite(v).any()]
+    if len(alive) < 2:
+        only = f"; the bound is the term '{words.clean(alive[0][0], 60)}'" if alive else ""
+        return _absent(figure_id, caption, f"fewer than two terms are non-zero and finite{only}", title)
+    curves = [
+        Curve(certificate.times, axes.finite(v), words.clean(name, 32), CYCLE[k % len(CYCLE)], DASHES[k % len(DASHES)])
+        for k, (name, v) in enumerate(alive)
+    ]
+
+    def paint(ax: Axes) -> None:
+        for start, end in axes.segments(void(certificate), certificate.times):
+            ax.axvspan(start, end, facecolor=VERMILION, alpha=0.13, lw=0)
+        _log_panel(ax, certificate.times, curves, _unit_label(certificate))
+
+    return _single(figure_id, caption, paint, title)
+
+
+def defect(report: Report) -> Figure:
+    """Flow defect over time with its split and its quadrature error."""
+    wanted = (
+        ("defect", "flow defect", BLUE, "-"),
+        ("defect_residual_part", "residual part", VERMILION, "-."),
+        ("defect_score_part", "score part", PURPLE, ":"),
+        ("defect_error", "quadrature error", GREY, "--"),
+    )
+    return _nodal(report, "defect", captions.DEFECT, wanted, "velocity / time")
+
+
+def residual(report: Report) -> Figure:
+    """Root mean square residual over time."""
+    wanted = (("residual_rms", "residual", BLUE, "-"),)
+    return _nodal(report, "residual", captions.RESIDUAL, wanted, "velocity / time")
+
+
+def excess_risk(report: Report) -> Figure:
+    """Excess risk of the learned score over time."""
+    wanted = (
+        ("score_excess_push", "against learned density", BLUE, "-"),
+        ("score_excess_oracle", "against exact score", VERMILION, "--"),
+    )
+    return _nodal(report, "excess-risk", captions.EXCESS, wanted, "mean squared score error", first_needed=False)
+
+
+def stein(report: Report) -> Figure:
+    """Stein residual over time with the tolerance of its hypothesis."""
+    value = _array(report, "stein", report.nodes.shape)
+    if value is None or not np.isfinite(axes.log10(value)).any():
+        return _absent("stein", captions.STEIN, _why_absent(report, ["stein"], captions.STEIN))
+    curves = [
+        Curve(report.nodes, axes.log10(value), "Stein residual", BLUE),
+        Curve(report.nodes, np.full(len(value), np.log10(STEIN_TOLERANCE)), "tolerance", GREY, "--"),
+    ]
+    return _single("stein", captions.STEIN, lambda ax: _log_panel(ax, report.times, curves, "largest entry"))
+
+
+def _cell_edges(centres: Array) -> tuple[float, float]:
+    half = (centres[-1] - centres[0]) / max(len(centres) - 1, 1) / 2
+    return float(centres[0] - half), float(centres[-1] + half)
+
+
+def residual_map(report: Report) -> Figure:
+    """Magnitude of the flow defect over velocity space at the final time."""
+    names = ("residual_map", "residual_map_x", "residual_map_y")
+    x, y = report.arrays.get(names[1]), report.arrays.get(names[2])
+    field = None if x is None or y is None else _array(report, names[0], (np.size(y), np.size(x)))
+    if x is None or y is None or field is None:
+        return _absent("residual-map", captions.RESIDUAL_MAP, _why_absent(report, names, captions.RESIDUAL_MAP))
+    values = axes.log10(field)
+    if not np.isfinite(values).any():
+        return _absent("residual-map", captions.RESIDUAL_MAP, "the defect is zero everywhere on the grid")
+    high = float(np.nanmax(values))
+    low = max(float(np.nanmin(values)), high - 4.0)
+    low = low if low < high else high - 1.0
+    step = max(1, max(field.shape) // 120 + (max(field.shape) % 120 > 0))
+    with svg.drawing("residual-map"):
+        figure = _blank((6.2, 3.6))
+        ax = figure.add_axes((0.12, 0.13, 0.56, 0.83))
+        ax.grid(visible=False)
+        ax.imshow(
+            values[::step, ::step], origin="lower", extent=(*_cell_edges(x), *_cell_edges(y)), cmap="cividis",
+            vmin=low, vmax=high, interpolation="none", aspect="equal",
+        )  # fmt: skip
+        ax.set_xlabel("v₁")
+        ax.set_ylabel("v₂")
+        bar = figure.add_axes((0.76, 0.16, 0.03, 0.72))
+        bar.grid(visible=False)
+        ramp = np.linspace(low, high, 64)[:, None]
+        bar.imshow(ramp, origin="lower", extent=(0, 1, low, high), cmap="cividis", interpolation="none", aspect="auto")
+        ticks = axes.log_ticks(low, high)
+        bar.set_yticks([t for t, _ in ticks], [label for _, label in ticks])
+        bar.yaxis.tick_right()
+        bar.set_xticks([])
+        bar.set_title("|defect|", fontsize=8)
+        title = captions.RESIDUAL_MAP.title
+        return Figure("residual-map", title, captions.RESIDUAL_MAP, svg.render(figure, "residual-map", title))
+
+
+def lipschitz(report: Report) -> Figure:
+    """The interval [sampled, bound] of the Lipschitz constant of the learned score."""
+    times = report.arrays.get("lipschitz_times")
+    shape = () if times is None else times.shape
+    sampled, bound = _array(report, "lipschitz_sampled", shape), _array(report, "lipschitz_bound", shape)
+    if times is None or (sampled is None and bound is None):
+        names = ("lipschitz_sampled", "lipschitz_bound")
+        return _absent("lipschitz", captions.LIPSCHITZ, _why_absent(report, names, captions.LIPSCHITZ))
+    curves = [
+        Curve(times, axes.log10(v), label, color, style)
+        for v, label, color, style in (
+            (bound, "at most (bound)", BLUE, "-"),
+            (sampled, "at least (sampled)", VERMILION, "--"),
+        )
+        if v is not None and np.isfinite(axes.log10(v)).any()
+    ]
+    if not curves:
+        return _absent("lipschitz", captions.LIPSCHITZ, "no finite positive value")
+
+    def paint(ax: Axes) -> None:
+        if len(curves) == 2:
+            ax.fill_between(times, curves[1].y, curves[0].y, color=BLUE, alpha=0.13, lw=0)
+        _log_panel(ax, times, curves, "Lip of learned score")
+
+    return _single("lipschitz", captions.LIPSCHITZ, paint)
+
+
+def wasserstein(report: Report) -> Figure:
+    """Sample Wasserstein-1 distance with its noise floor and the coupled estimate."""
+    times = report.arrays.get("w1_times")
+    shape = () if times is None else times.shape
+    get = {
+        name: _array(report, f"w1_{name}", shape) for name in ("lower", "upper", "floor_low", "floor_high", "coupled")
+    }
+    logs = {name: axes.log10(v) for name, v in get.items() if v is not None and np.isfinite(axes.log10(v)).any()}
+    if times is None or not ({"upper", "coupled", "lower"} & set(logs)):
+        return _absent("w1", captions.W1, _why_absent(report, ("w1_lower", "w1_upper"), captions.W1))
+    wanted = (
+        ("upper", "learned vs exact samples", BLUE, "-"),
+        ("floor_high", "noise floor", GREY, ":"),
+        ("coupled", "same-start coupling", VERMILION, "--"),
+    )
+    curves = [Curve(times, logs[name], label, color, style) for name, label, color, style in wanted if name in logs]
+    if "upper" not in logs and "lower" in logs:
+        curves.append(Curve(times, logs["lower"], "samples, at least", BLUE, "-."))
+
+    def paint(ax: Axes) -> None:
+        for low, high, color in (("floor_low", "floor_high", GREY), ("lower", "upper", BLUE)):
+            if low in logs and high in logs:
+                ax.fill_between(times, logs[low], logs[high], color=color, alpha=0.25, lw=0)
+        _log_panel(ax, times, curves, "W₁")
+
+    return _single("w1", captions.W1, paint)
+
+
+def slices(report: Report) -> Figure:
+    """Density along a line, learned against exact, at up to four times."""
+    v, times = report.arrays.get("slice_v"), report.arrays.get("slice_times")
+    shape = () if v is None or times is None else (np.size(times), np.size(v))
+    learned, exact = _array(report, "slice_learned", shape), _array(report, "slice_exact", shape)
+    if v is None or times is None or learned is None:
+        return _absent("slices", captions.SLICES, _why_absent(report, ("slice_learned", "slice_v"), captions.SLICES))
+    chosen = np.unique(np.linspace(0, len(times) - 1, min(4, len(times))).round().astype(int))
+    top = float(np.nanmax(axes.finite(learned[chosen])))
+    if exact is not None:
+        top = max(top, float(np.nanmax(axes.finite(exact[chosen]))))
+    with svg.drawing("slices"):
+        figure = _blank((6.2, 2.6))
+        width = 0.86 / len(chosen)
+        for place, k in enumerate(chosen):
+            ax = figure.add_axes((0.1 + place * width, 0.19, width * 0.88, 0.66))
+            ax.plot(v, axes.finite(learned[k]), color=VERMILION, lw=2.0)
+            if exact is not None:
+                ax.plot(v, axes.finite(exact[k]), color=BLACK, lw=1.0, ls="--")
+            ax.set_ylim(0, 1.08 * top if top > 0 else 1)
+            ax.set_title(f"t = {times[k]:.3g}")
+            ax.set_xlabel("v₁")
+            if place:
+                ax.set_yticklabels([])
+            else:
+                ax.set_ylabel("density")
+        figure.text(0.1, 0.955, "learned", color=VERMILION, fontsize=8.5)
+        figure.text(
+            0.2, 0.955, "exact (dashed)" if exact is not None else "no exact solution", color=BLACK, fontsize=8.5
+        )
+        title = captions.SLICES.title
+        return Figure("slices", title, captions.SLICES, svg.render(figure, "slices", title))
+
+
+def _moment_panels(report: Report, times: Array) -> list[tuple[str, list[tuple[Array, str, str]]]]:
+    """(title, curves) of every panel that has data; a curve is (values, colour, style)."""
+
+    def get(name: str) -> Array | None:
+        return _array(report, name, times.shape)
+
+    panels: list[tuple[str, list[tuple[Array, str, str]]]] = []
+    energy, exact = get("energy_learned"), get("energy_exact")
+    if energy is not None:
+        reference = energy[0] if exact is None else exact
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drift = axes.finite((energy - reference) / reference)
+        panels.append(
+            ("relative energy error" if exact is not None else "relative energy drift", [(drift, VERMILION, "-")])
+        )
+    momentum = get("momentum_learned")
+    if momentum is not None:
+        panels.append(("|momentum|", [(momentum, VERMILION, "-")]))
+    for key, title in (("entropy", "entropy"), ("entropy_rate", "entropy rate")):
+        sides = ((get(f"{key}_learned"), VERMILION, "-"), (get(f"{key}_exact"), BLACK, "--"))
+        drawn = [(v, color, style) for v, color, style in sides if v is not None]
+        if drawn:
+            panels.append((title, drawn))
+    return panels
+
+
+def _scale_exponent(values: Sequence[Array]) -> int:
+    """Power of ten to take out of an axis: 0 for ordinary numbers, a multiple of three for tiny or huge ones."""
+    largest = max((float(np.nanmax(np.abs(v))) for v in values if np.isfinite(v).any()), default=1.0)
+    if largest == 0 or 1e-2 <= largest < 1e4:
+        return 0
+    return 3 * int(np.floor(np.log10(largest) / 3))
+
+
+def moments(report: Report) -> Figure:
+    """Energy, momentum, entropy and entropy rate."""
+    times = report.arrays.get("moment_times")
+    panels = [] if times is None else _moment_panels(report, times)
+    if times is None or not panels:
+        names = ("energy_learned", "entropy_learned")
+        return _absent("moments", captions.MOMENTS, _why_absent(report, names, captions.MOMENTS))
+    rows = (len(panels) + 1) // 2
+    with svg.drawing("moments"):
+        figure = _blank((6.2, 0.5 + 1.75 * rows))
+        height = 0.92 / rows
+        for place, (name, drawn) in enumerate(panels):
+            row, column = divmod(place, 2)
+            ax = figure.add_axes((0.1 + 0.47 * column, 0.95 - height * (row + 1) + 0.28 * height, 0.385, 0.54 * height))
+            exponent = _scale_exponent([v for v, _, _ in drawn])
+            for values, color, style in drawn:
+                ax.plot(times, axes.finite(values) / 10.0**exponent, color=color, ls=style)
+            ax.set_title(name + (f"  (× {axes.power_label(1.0, exponent)})" if exponent else ""))
+            axes.set_time_axis(ax, times)
+            if row < rows - 1:
+                ax.set_xlabel("")
+        figure.text(0.1, 0.975, "learned", color=VERMILION, fontsize=8.5, va="center")
+        figure.text(0.2, 0.975, "exact (dashed)", color=BLACK, fontsize=8.5, va="center")
+        title = captions.MOMENTS.title
+        return Figure("moments", title, captions.MOMENTS, svg.render(figure, "moments", title))
+
+
+GLOBAL: tuple[Callable[[Report], Figure], ...] = (
+    defect,
+    residual,
+    residual_map,
+    excess_risk,
+    stein,
+    lipschitz,
+    wasserstein,
+    slices,
+    moments,
+)
+
+
+def all_figures(report: Report) -> Iterator[Figure]:
+    """Every figure of a report, certificates first, in the order of the page."""
+    for one in report.certificates:
+        yield certificate(one)
+        yield terms(one)
+    for make in GLOBAL:
+        yield make(report)

@@ -1,0 +1,112 @@
+"""A trained model as certify sees it: float64 numpy in, float64 numpy out (the ``Run`` protocol of certify)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from solver.jets import Layout, unpack
+from solver.networks import Window, build, parameter_count
+from theory.flow import FlowJets, Growth
+from theory.provenance import Array
+
+# points per forward pass: keeps the working set of a 128-wide network in cache
+CHUNK = 4000
+
+
+class TorchRun:
+    """Networks of a model file, weights widened exactly to float64."""
+
+    def __init__(self, name: str, metadata: Mapping[str, Any], nets: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.name, self.metadata = name, metadata
+        self.file: Mapping[str, Any] = {}
+        self.d = int(metadata["d"])
+        self.t0, self.T = Fraction(metadata["t0"]), Fraction(metadata["T"])
+        window = Window(float(self.t0), float(self.T))
+        self._nets: dict[str, nn.Module] = {}
+        for key, net in build(metadata["architecture"], self.d, window).items():
+            net.double().requires_grad_(False)
+            net.load_state_dict({n: x.double() for n, x in nets[key].items()})
+            self._nets[key] = net
+
+    def _flow(self, t: Array, v: Array, layout: Layout) -> list[Tensor]:
+        flow: Any = self._nets["flow"]
+        return _by_chunks(lambda tt, vv: flow.jet(tt, vv, layout), t, np.broadcast_to(v, (len(t), *v.shape)))
+
+    @torch.no_grad()
+    def flow(self, t: Array, v: Array) -> Array:
+        """T(t_k, v_i), shape (m, n, d)."""
+        return torch.cat([jet[0] for jet in self._flow(t, v, Layout(self.d, False, 0))]).numpy()
+
+    @torch.no_grad()
+    def jets(self, t: Array, v: Array) -> FlowJets:
+        """Flow with derivatives."""
+        layout = Layout(self.d, True, 2)
+        parts = [unpack(jet, layout) for jet in self._flow(t, v, layout)]
+        return FlowJets(*(torch.cat([getattr(p, n) for p in parts]).numpy() for n in ("value", "dt", "jac", "hess")))
+
+    @torch.no_grad()
+    def score(self, t: Array, x: Array) -> Array | None:
+        """Learned score at x of shape (m, n, d), or None without a score network."""
+        if "score" not in self._nets:
+            return None
+        net: Any = self._nets["score"]
+        return torch.cat(_by_chunks(net.score, t, x)).numpy()
+
+    @torch.no_grad()
+    def score_divergence(self, t: Array, x: Array) -> Array | None:
+        """Divergence of the learned score, (m, n), or None."""
+        if "score" not in self._nets:
+            return None
+        net: Any = self._nets["score"]
+        return torch.cat(_by_chunks(lambda a, b: net.score_and_divergence(a, b)[1], t, x)).numpy()
+
+    def layers(self, net: str) -> tuple[tuple[Array, float], ...] | None:
+        """Weights along the velocity path of the score network; None for flows (skip connections) or a missing net."""
+        if net != "score" or "score" not in self._nets:
+            return None
+        module: Any = self._nets["score"]
+        return tuple((w.detach().numpy(), slope) for w, slope in module.net.velocity_path())
+
+    def smooth(self) -> bool:
+        """The vocabulary of activations has only smooth ones."""
+        return True
+
+    def diffeomorphism(self) -> bool:
+        """By construction, for certified flows."""
+        flow: Any = self._nets["flow"]
+        return bool(flow.diffeomorphism())
+
+    def growth(self, t: Array, radius: float) -> Growth | None:
+        """Growth bounds of certified flows."""
+        flow: Any = self._nets["flow"]
+        if not flow.diffeomorphism():
+            return None
+        growth: Growth = flow.growth(torch.as_tensor(t, dtype=torch.float64), radius)
+        return growth
+
+    def describe(self) -> Mapping[str, Any]:
+        """Architecture, training settings, versions, size."""
+        return {
+            "name": self.name,
+            **{k: self.metadata[k] for k in ("problem", "constants", "t0", "T", "d", "architecture", "training")},
+            "parameters": parameter_count(self._nets),
+            "has_score": "score" in self._nets,
+            "file": dict(self.file),
+        }
+
+
+def _by_chunks(f: Callable[[Tensor, Tensor], Tensor], t: Array, x: Array) -> list[Tensor]:
+    """Apply f(t, x) on a few times at once; times lie on axis -3 of what f returns for (m, n, d) inputs."""
+    step = max(1, CHUNK // max(1, x.shape[1]))
+    out = []
+    for k in range(0, len(t), step):
+        tt = torch.as_tensor(np.ascontiguousarray(t[k : k + step]), dtype=torch.float64)
+        xx = torch.as_tensor(np.ascontiguousarray(x[k : k + step]), dtype=torch.float64)
+        out.append(f(tt, xx))
+    return out

@@ -1,0 +1,878 @@
+"""Reports of synthetic judgements: every status, missing and infinite bounds, hostile strings, directed rounding."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import re
+import struct
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certify.report import axes, figures, html, json_report, mathml, numbers, references, terminal, words, write
+from certify.report.junit import junit
+from certify.report.schema import faults, schema
+from certify.results import Certificate, Measured, Report, Status
+from theory.errors import UserError
+from theory.hypotheses import IDENTITY, ORIENTATION, SCORE_LIPSCHITZ, SMOOTH
+from theory.provenance import Array, Estimate, Rigor, Side, exact
+from theory.theorem import Hypothesis, Theorem, Verdict
+from theory.theorems import THEOREMS
+
+TIMES = np.linspace(0.0, 5.0, 25)
+NODES = np.sort(np.concatenate([TIMES[:-1] + f * np.diff(TIMES) for f in (0.03, 0.13, 0.3, 0.5, 0.7, 0.87, 0.97)]))
+OVERFLOWING = 226.3 * math.log(10) / math.log(10)  # natural log of 10^98.3
+
+HOSTILE = "<script>alert(1)</script>\x1b[31mred\x1b[0m\x1b]0;title\x07\u202egpj.exe\x00{{7*7}}\n'\"&$x_1$"
+
+
+def _log(values: Array | float) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(np.broadcast_to(np.asarray(values, dtype=np.float64), TIMES.shape))
+
+
+def _measured(scale: float = 0.0013, *, sides: str = "both") -> Measured:
+    lower = Estimate(scale * 0.8 * TIMES / 5, Side.LOWER, Rigor.NUMERICAL, "Gelbrich", uses_exact_solution=True)
+    upper = Estimate(scale * TIMES / 5, Side.UPPER, Rigor.NUMERICAL, "same-start coupling", uses_exact_solution=True)
+    return Measured(
+        "w2", "Wasserstein-2", lower if sides != "upper" else None, upper if sides != "lower" else None, "coupling"
+    )
+
+
+def _verdicts(theorem: Theorem, status: Status) -> Mapping[str, tuple[Hypothesis, Verdict]]:
+    found = {h.id: (h, Verdict.holds("established by construction")) for h in theorem.hypotheses}
+    if status is Status.CONDITIONAL:
+        found["orientation"] = (ORIENTATION, Verdict.unknown("det J > 0 at every node, not between them"))
+    if status is Status.VOID:
+        reason = "the exact score is unbounded at v = 0: its Lipschitz constant is not integrable"
+        found["score_lipschitz"] = (SCORE_LIPSCHITZ, Verdict.fails(reason, 1.25))
+    return found
+
+
+def _estimates(theorem: Theorem) -> dict[str, Estimate]:
+    wave = 0.004 + 0.002 * np.sin(NODES)
+    return {
+        i.id: Estimate(
+            wave if "defect" in i.id else 0.25,
+            i.needed,
+            Rigor.NUMERICAL if "defect" in i.id else Rigor.EXACT,
+            "adaptive polar quadrature" if "defect" in i.id else "closed form",
+            uses_exact_solution="score_" in i.id,
+        )
+        for i in theorem.ingredients
+    }
+
+
+_RIGOR = {Status.CERTIFIED: Rigor.VERIFIED, Status.INDICATIVE: Rigor.SAMPLED}
+_REASON = {
+    Status.CONTRADICTED: ("the measured lower value exceeds the bound at t = 5",),
+    Status.VOID: ("hypothesis score_lipschitz fails on [1.25, 5]: the exact score is unbounded at v = 0",),
+    Status.VACUOUS: ("larger than the trivial bound",),
+    Status.INDICATIVE: ("learned_score_lipschitz is only sampled: the largest value seen, not a bound",),
+    Status.CONDITIONAL: ("orientation: det J > 0 at every node of every time, not between them",),
+}
+_END = {Status.CONTRADICTED: 0.0004, Status.VACUOUS: 3.2, Status.CERTIFIED: 0.0052, Status.CONDITIONAL: 0.0046}
+
+
+def certificate(theorem: Theorem, status: Status, **changes: Any) -> Certificate:
+    """A certificate with a plausible bound for its status."""
+    end = _END.get(status, 0.006)
+    bound = _log(end * TIMES / 5)
+    names = ["initial distance", "flow defect"]
+    statuses = [status] * len(TIMES)
+    if status is Status.VOID:
+        statuses = [Status.CONDITIONAL if t <= 1.25 else Status.VOID for t in TIMES]
+    estimates = _estimates(theorem)
+    values: dict[str, Any] = {
+        "theorem": theorem,
+        "times": TIMES,
+        "log_bound": bound,
+        "log_terms": {names[0]: _log(0.1 * end * TIMES / 5), names[1]: _log(0.9 * end * TIMES / 5)},
+        "status": status,
+        "statuses": tuple(statuses),
+        "rigor": _RIGOR.get(status, Rigor.NUMERICAL),
+        "oracle": theorem.id.startswith("thm"),
+        "weakest": theorem.ingredients[0].id,
+        "delta": 0.0,
+        "estimates": estimates,
+        "verdicts": _verdicts(theorem, status),
+        "valid_until": 1.25 if status is Status.VOID else math.inf,
+        "log_trivial": _log(0.44 * TIMES / 5 if status is not Status.VACUOUS else 3.1),
+        "measured": _measured(),
+        "reasons": _REASON.get(status, ()),
+    }
+    return Certificate(**{**values, **changes})
+
+
+def _plotted() -> dict[str, Array]:
+    grid = np.linspace(-4, 4, 61)
+    x, y = np.meshgrid(grid, grid)
+    line = np.linspace(-4, 4, 121)
+    slice_times = np.linspace(0, 5, 6)
+    density = np.stack([np.exp(-(line**2) / 2) * (0.16 + 0.02 * t) for t in slice_times])
+    ones = np.ones_like(TIMES)
+    return {
+        "residual_rms": 0.01 + 0.005 * np.cos(NODES),
+        "residual_map_x": grid,
+        "residual_map_y": grid,
+        "residual_map": 1e-3 * np.exp(-((x - 1) ** 2) - y**2) + 1e-6,
+        "defect": 0.004 + 0.002 * np.sin(NODES),
+        "defect_error": 1e-5 + 0 * NODES,
+        "defect_residual_part": 0.003 + 0.002 * np.sin(NODES),
+        "defect_score_part": 0.002 + 0.001 * np.sin(2 * NODES),
+        "score_excess_oracle": 0.02 / (0.1 + NODES),
+        "score_excess_push": 0.01 / (0.1 + NODES),
+        "slice_v": line,
+        "slice_times": slice_times,
+        "slice_learned": density,
+        "slice_exact": density * 1.01,
+        "w1_times": TIMES[::6],
+        "w1_lower": 0.11 + 0.002 * TIMES[::6],
+        "w1_upper": 0.1101 + 0.002 * TIMES[::6],
+        "w1_floor_low": 0.09 + 0 * TIMES[::6],
+        "w1_floor_high": 0.13 + 0 * TIMES[::6],
+        "w1_coupled": 0.0002 + 0.001 * TIMES[::6],
+        "moment_times": TIMES,
+        "energy_learned": 1 + 1e-4 * np.sin(TIMES),
+        "energy_exact": ones,
+        "momentum_learned": 1e-5 * (1 + TIMES),
+        "entropy_learned": -2.7 - 0.1 * (1 - np.exp(-TIMES)),
+        "entropy_exact": -2.7 - 0.1 * (1 - np.exp(-1.01 * TIMES)),
+        "entropy_rate_learned": -0.1 * np.exp(-TIMES),
+        "entropy_rate_exact": -0.101 * np.exp(-1.01 * TIMES),
+        "lipschitz_times": TIMES,
+        "lipschitz_sampled": 2 + 6 * np.exp(-TIMES),
+        "lipschitz_bound": 900 + 6000 * np.exp(-TIMES),
+        "stein": 1e-4 * (1 + np.sin(NODES) ** 2),
+        "quadrature_nodes": np.linspace(0, 1, 200).reshape(100, 2),
+        "quadrature_weights": np.full(100, 0.01),
+    }
+
+
+def report(*certificates: Certificate, **changes: Any) -> Report:
+    """A report around certificates."""
+    defect = certificates[0].estimates if certificates else {}
+    values: dict[str, Any] = {
+        "problem": {
+            "id": "bkw2d",
+            "title": "BKW 2D, Maxwell molecules",
+            "t0": "0",
+            "T": "5",
+            "constants": {"C": "1/16"},
+        },
+        "model": {"name": "flow-defect 64x3", "architecture": {"widths": [64, 64, 64], "activation": "silu"}},
+        "options": {"times": 24, "samples": 1000, "confidence": 0.99, "seed": 0, "radius": None, "quick": False},
+        "times": TIMES,
+        "nodes": NODES,
+        "certificates": tuple(certificates),
+        "measured": {"w2": _measured()},
+        "ingredients": dict(defect),
+        "verdicts": {"smooth": (SMOOTH, Verdict.holds("every activation of the flow is C-infinity"))},
+        "arrays": _plotted(),
+        "numerics": {"quadrature": {"nodes": 1392, "relative_error": 0.004}, "seed": 0},
+        "environment": {"python": "3.11.7", "torch": "2.10.0", "hostname": "secret-host", "cpu": {"model": "fast"}},
+        "warnings": (),
+        "wall_times": {"total": 12.5},
+    }
+    return Report(**{**values, **changes})
+
+
+def every_status() -> Report:
+    """One certificate for each status, two without a bound, and one that overflows."""
+    s1, s2, kl, l1 = (THEOREMS[k] for k in ("stability_w2", "stability_wp", "stability_kl", "stability_l1"))
+    thm1, thm2, thm5 = (THEOREMS[k] for k in ("thm1", "thm2", "thm5"))
+    huge = _log(1e-3) + (OVERFLOWING + 8) * TIMES / 5
+    infinite = np.where(TIMES > 2, np.inf, _log(0.01 * TIMES))
+    return report(
+        certificate(s1, Status.CONDITIONAL),
+        certificate(s2, Status.CERTIFIED),
+        certificate(kl, Status.INDICATIVE, measured=None, log_trivial=None),
+        certificate(l1, Status.VACUOUS, log_bound=infinite, log_terms={"flow defect": infinite}),
+        certificate(thm1, Status.VOID, rigor=Rigor.SAMPLED),
+        certificate(thm2, Status.VACUOUS, log_bound=huge, log_terms={"a": huge - 1, "b": huge - 7}, delta=0.004),
+        certificate(
+            thm5,
+            Status.INDICATIVE,
+            log_bound=None,
+            log_terms={},
+            missing=("excess_risk", "sampling_w1"),
+            reasons=(),
+            estimates={},
+            measured=None,
+        ),
+        warnings=("the core of the initial density is not resolved",),
+    )
+
+
+def hostile() -> Report:
+    """A report in which every free string attacks."""
+    evil = Estimate(1.0, Side.UPPER, Rigor.SAMPLED, HOSTILE, detail={HOSTILE: HOSTILE})
+    theorem = THEOREMS["stability_w2"]
+    return report(
+        certificate(
+            theorem,
+            Status.INDICATIVE,
+            reasons=(HOSTILE, HOSTILE),
+            weakest=HOSTILE,
+            missing=(HOSTILE,),
+            estimates={i.id: evil for i in theorem.ingredients},
+            log_terms={HOSTILE: _log(1.0), "b$": _log(2.0)},
+            verdicts={"identity": (IDENTITY, Verdict.fails(HOSTILE))},
+            measured=Measured("w2", HOSTILE, None, evil, HOSTILE),
+        ),
+        problem={"id": HOSTILE, "title": HOSTILE, HOSTILE: HOSTILE},
+        model={"name": HOSTILE, "notes": {HOSTILE: [HOSTILE, float("nan"), math.inf]}},
+        options={"quick": True, "command": HOSTILE},
+        measured={HOSTILE: Measured("w2", HOSTILE, evil, None, HOSTILE)},
+        ingredients={HOSTILE: evil},
+        numerics={HOSTILE: float("nan")},
+        environment={HOSTILE: HOSTILE},
+        warnings=(HOSTILE,),
+        incomplete=True,
+    )
+
+
+REPORTS = {"every status": every_status(), "hostile": hostile(), "empty": report(arrays={}, measured={})}
+FORBIDDEN = re.compile(r"validated|guarante|\bproves?\b|\bproven\b", re.IGNORECASE)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+sizes = st.floats(1e-300, 1e5, allow_nan=False)
+
+
+@given(sizes, st.integers(2, 6))
+def test_a_bound_printed_is_never_smaller_and_a_measured_error_never_larger(x: float, digits: int) -> None:
+    assert float(numbers.up(x, digits)) >= x >= float(numbers.down(x, digits))
+    assert float(numbers.up(x, digits)) <= x * (1 + 10.0 ** (1 - digits)) * (1 + 1e-12)
+
+
+@given(st.floats(12, 1e7))
+def test_a_huge_bound_is_a_power_of_ten_rounded_up(log: float) -> None:
+    up, down = (Decimal(f(log).removeprefix("10^")) for f in (numbers.up_log, numbers.down_log))
+    exact_log10 = Decimal(repr(log)) / Decimal(10).ln()
+    assert down <= exact_log10 <= up
+    assert up - down <= Decimal("0.1")
+
+
+@given(sizes, sizes)
+def test_the_printed_measured_interval_contains_the_measured_one(a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    text = numbers.enclosure(low, high, pm="+-")
+    centre, _, half = text.partition(" +-")
+    assert Decimal(centre) <= Decimal(repr(low)) + (Decimal(repr(high)) - Decimal(repr(low))) / 2
+    if half:
+        assert Decimal(centre) - Decimal(half) <= Decimal(repr(low))
+        assert Decimal(centre) + Decimal(half) >= Decimal(repr(high))
+    else:
+        assert low == high
+
+
+@given(st.floats(-50, 50), st.floats(0, 20))
+def test_a_ratio_below_one_is_never_printed_as_one(low: float, width: float) -> None:
+    first = numbers.ratio(low, low + width).split("..")[0]
+    if low < 0:
+        assert float(first) <= 1
+        assert low > -1e-3 or float(first) < 1
+    elif not first.startswith("10^"):
+        assert float(first) >= math.exp(low) * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("text", [numbers.up(math.nan), numbers.up_log(math.nan), numbers.enclosure(math.nan, 1.0)])
+def test_nan_is_a_word(text: str) -> None:
+    assert text == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (numbers.up(0.1), "0.100"),
+        (numbers.up(0.00521), "0.00521"),
+        (numbers.up(9.996), "10.0"),
+        (numbers.up(5.4321e-6), "5.44e-6"),
+        (numbers.up_log(226.3), "10^98.3"),
+        (numbers.up_log(math.inf), "inf"),
+        (numbers.up_log(-math.inf), "0"),
+        (numbers.up_log(-1e4), "10^-4342.9"),
+        (numbers.enclosure(None, 0.00131), "≤0.00131"),
+        (numbers.enclosure(0.00131, math.inf), "≥0.00131"),
+        (numbers.enclosure(None, None), "unmeasured"),
+        (numbers.ratio(None, None), "none"),
+        (numbers.ratio(0.3, math.inf), "≥1.34"),
+        (numbers.ratio(math.log(0.9999), 0.0), "0.999..1.00"),
+    ],
+)
+def test_printed_forms(text: str, wanted: str) -> None:
+    assert text == wanted
+
+
+# --- terminal ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_table_fits_80_columns_and_is_plain_text(name: str) -> None:
+    text = terminal.table(REPORTS[name], ascii_only=True)
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_ids_numbers_and_statuses_are_whole() -> None:
+    text = terminal.table(every_status(), ascii_only=False)
+    for one in every_status().certificates:
+        assert re.search(rf"^{one.id}\*? .*{one.status.name}$", text, re.MULTILINE), one.id
+    assert "10^98.8" in text
+    assert "inf" in text
+
+
+def test_every_row_that_is_not_certified_has_its_reason() -> None:
+    lines = terminal.table(every_status()).splitlines()
+    rows = [k for k, line in enumerate(lines) if line.endswith(tuple(s.name for s in Status)) and line[0] != " "]
+    for k in rows[:-1]:
+        if not lines[k].endswith("CERTIFIED"):
+            assert lines[k + 1].startswith("    "), lines[k]
+
+
+def test_a_row_without_a_number_has_a_word() -> None:
+    for one in every_status().certificates:
+        for cell in terminal.cells(one, terminal.Style()):
+            assert cell.strip(" -")
+
+
+def test_words_of_the_statuses() -> None:
+    text = " ".join(terminal.table(every_status()).split())
+    assert "at most, given what could not be checked: orientation" in text
+    assert "estimate, not a bound: learned_score_lipschitz is only sampled" in text
+    assert "vacuous: larger than the trivial bound 3.10" in text
+    assert "vacuous: infinite" in text
+    assert "void: hypothesis score_lipschitz fails" in text
+    assert "no estimate: needs excess_risk, sampling_w1" in text
+    assert "1 CERTIFIED, 1 CONDITIONAL, 2 INDICATIVE, 2 VACUOUS, 1 VOID" in text
+
+
+def test_colours_only_when_asked_for() -> None:
+    plain, painted = terminal.table(every_status()), terminal.table(every_status(), color=True)
+    assert "\x1b[32mCERTIFIED\x1b[0m" in painted
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
+
+
+@dataclass
+class _Terminal(io.StringIO):
+    tty: bool = True
+    encoding: str = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return self.tty
+
+
+def test_no_color_and_pipes_are_respected() -> None:
+    assert terminal.wants_color(_Terminal(), {})
+    assert not terminal.wants_color(_Terminal(), {"NO_COLOR": "1"})
+    assert not terminal.wants_color(_Terminal(), {"TERM": "dumb"})
+    assert not terminal.wants_color(_Terminal(tty=False), {})
+    assert terminal.shows_ascii_only(_Terminal(encoding="latin-1"))
+    assert not terminal.shows_ascii_only(_Terminal())
+
+
+def test_numbers_too_long_for_the_table_are_listed_instead() -> None:
+    theorem = replace(THEOREMS["thm1"], id="a_theorem_with_an_uncommonly_long_identifier")
+    long = certificate(theorem, Status.VACUOUS, log_bound=_log(1.0) + 1e7 * TIMES)
+    text = terminal.table(report(long))
+    assert theorem.id in text
+    assert "bound: 10^21714724.1" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_quick_and_incomplete_are_marked_everywhere() -> None:
+    marked = report(certificate(THEOREMS["stability_w2"], Status.CERTIFIED), options={"quick": True}, incomplete=True)
+    assert "[QUICK] [INCOMPLETE]" in terminal.table(marked)
+    page = html.page(marked, [])
+    assert "<title>QUICK INCOMPLETE" in page
+    assert "[QUICK] [INCOMPLETE]" in page
+    document = json_report.document(marked)
+    assert document["quick"]
+    assert document["incomplete"]
+    assert "INCOMPLETE" in junit(marked)
+
+
+# --- headline ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_headline_prefers_the_best_status_and_says_at_most() -> None:
+    text = words.headline(every_status())
+    assert "is at most 0.00520" in text
+    assert "stability_wp" in text
+    assert "CERTIFIED" in text
+
+
+def test_a_contradiction_at_any_time_leads() -> None:
+    once = (*([Status.CERTIFIED] * 24), Status.CONTRADICTED)[::-1]
+    bad = certificate(THEOREMS["stability_w2"], Status.CERTIFIED, statuses=once)
+    for one in (bad, certificate(THEOREMS["stability_w2"], Status.CONTRADICTED)):
+        both = report(certificate(THEOREMS["stability_wp"], Status.CERTIFIED), one)
+        assert words.headline(both).startswith("CONTRADICTED: stability_w2")
+        assert "stability_w2" in [c.get("name") for c in ET.fromstring(junit(both)).iter("testcase") if len(c)]
+        assert "headline bad" in html.page(both, [])
+
+
+def test_an_estimate_is_never_called_a_bound() -> None:
+    text = words.headline(report(certificate(THEOREMS["stability_w2"], Status.INDICATIVE)))
+    assert text.startswith("Nothing here is a bound.")
+    assert "estimated as" in text
+    assert "at most" not in text
+
+
+def test_a_nan_bound_is_no_bound() -> None:
+    broken = certificate(THEOREMS["stability_w2"], Status.CERTIFIED, log_bound=np.full(len(TIMES), np.nan))
+    both = report(broken, certificate(THEOREMS["stability_wp"], Status.INDICATIVE))
+    assert words.headline(both).startswith("Nothing here is a bound.")
+    assert "undefined" in terminal.table(both)
+    entry = json_report.certificate_json(broken, both)
+    assert entry["bound"] == [None] * len(TIMES)
+    assert entry["effectivity"] is None
+    assert any("not a number" in reason for reason in entry["reasons"])
+
+
+def test_a_bound_of_zero_is_the_best_bound() -> None:
+    zero = certificate(THEOREMS["stability_w2"], Status.CERTIFIED, log_bound=_log(0.0), measured=None)
+    assert "at most 0 " in words.headline(report(zero))
+
+
+# --- json -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_report_json_has_the_shape_it_promises(name: str) -> None:
+    text = json_report.report_json(REPORTS[name])
+    assert text.isascii()
+    document = json.loads(text, parse_constant=lambda c: pytest.fail(f"bare {c}"))
+    assert list(faults(document, schema())) == []
+    assert document["digest"] == json_report.digest(document)
+    assert list(document)[:5] == ["schema", "headline", "quick", "incomplete", "problem"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("certificates", 0, "status"), "PASSED"),
+        (("certificates", 0, "bound", 3), "1"),
+        (("certificates", 0, "effectivity"), [1.0]),
+        (("certificates", 0, "measured", "lower"), 1.0),
+        (("certificates", 0, "oracle"), 1),
+        (("certificates",), {}),
+        (("incomplete",), None),
+        (("times", 0), math.nan),
+    ],
+)
+def test_the_shape_check_finds_faults(path: tuple[Any, ...], value: Any) -> None:
+    document = json.loads(json_report.report_json(every_status()))
+    place = document
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert list(faults(document, schema()))
+
+
+def test_a_missing_key_is_a_fault() -> None:
+    document = json_report.document(every_status())
+    del document["certificates"][0]["effectivity"]
+    assert list(faults(document, schema())) == ["$.certificates[0]: key 'effectivity' is missing"]
+
+
+def test_bounds_live_on_times_and_nulls_have_reasons() -> None:
+    document = json_report.document(every_status())
+    s1, s2, kl, infinite, void, huge, missing = document["certificates"]
+    assert len(s1["bound"]) == len(s1["times"]) == len(TIMES)
+    assert s2["effectivity"] == pytest.approx([0.0052 / 0.0013, 0.0052 / (0.8 * 0.0013)])
+    assert kl["measured"]["lower"] is None
+    assert any("measured.lower" in r for r in kl["reasons"])
+    assert any("no trivial bound" in r for r in kl["reasons"])
+    assert infinite["bound"][-1] is None
+    assert infinite["log10_bound"][-1] is None
+    assert any("infinite" in r for r in infinite["reasons"])
+    assert void["bound"][6] is not None
+    assert void["bound"][7:] == [None] * 18
+    assert void["log10_bound"][7:] == [None] * 18
+    assert any("void from t = 1.45833" in r for r in void["reasons"])
+    assert missing["bound"] is None
+    assert any("excess_risk" in r for r in missing["reasons"])
+    assert huge["effectivity"] == pytest.approx([10**101.67, 10**101.76], rel=0.2)
+
+
+def test_an_overflowing_bound_is_null_with_its_logarithm() -> None:
+    over = certificate(THEOREMS["thm2"], Status.VACUOUS, log_bound=_log(1.0) + 1e4)
+    entry = json_report.certificate_json(over, report(over))
+    assert entry["bound"] == [None] * len(TIMES)
+    assert entry["log10_bound"][-1] == pytest.approx(4342.94, abs=0.01)
+    assert entry["effectivity"] == [None, None]
+    assert entry["log10_effectivity"][0] == pytest.approx(4345.83, abs=0.01)
+    assert any("overflows" in r for r in entry["reasons"])
+
+
+def test_a_measured_zero_makes_the_ratio_unbounded_not_infinite() -> None:
+    flat = Measured("w2", "w2", exact(0.0, "symmetric shapes"), exact(0.002, "coupling"), "")
+    one = certificate(THEOREMS["stability_w2"], Status.CERTIFIED, measured=flat)
+    entry = json_report.certificate_json(one, report(one))
+    assert entry["effectivity"] == [pytest.approx(2.6), None]
+    assert any("unbounded above" in r for r in entry["reasons"])
+    assert "≥2.59" in terminal.table(report(one), ascii_only=False)
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(every_status(), tmp_path / name)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert {str(p) for p in files} >= {"report.json", "arrays.npz", "run.json", "report.html", "figures/defect.svg"}
+    for path in files:
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+
+
+def test_host_and_wall_times_stay_out_of_the_deterministic_files(tmp_path: Path) -> None:
+    one = every_status()
+    other = replace(one, environment={**one.environment, "hostname": "elsewhere"}, wall_times={"total": 99.0})
+    a, b = write(one, tmp_path / "a", html=False), write(other, tmp_path / "b", html=False)
+    assert a["json"].read_bytes() == b["json"].read_bytes()
+    assert "secret-host" not in a["json"].read_text()
+    assert "2.10.0" in a["json"].read_text()
+    assert json.loads(b["run"].read_text())["wall_times"] == {"total": 99.0}
+    assert "secret-host" not in html.page(one, [])
+
+
+def test_arrays_can_be_read_back_and_carry_no_clock(tmp_path: Path) -> None:
+    paths = write(every_status(), tmp_path, html=False)
+    with np.load(paths["arrays"], allow_pickle=False) as stored:
+        assert np.array_equal(stored["defect"], every_status().arrays["defect"])
+        assert np.array_equal(stored["times"], TIMES)
+        assert np.isposinf(stored["certificate_stability_l1_log_bound"][-1])
+        assert stored["certificate_thm1_void"].sum() == 18
+    first = paths["arrays"].read_bytes()[:30]
+    assert struct.unpack_from("<HH", first, 10) == (0, (1 << 5) | 1)  # 1980-01-01 00:00
+
+
+def test_arrays_that_need_pickle_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"pickle|Object arrays"):
+        json_report.arrays_npz(report(arrays={"evil": np.array([{}], dtype=object)}))
+
+
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught:
+        write(every_status(), tmp_path / "file", html=False)
+    assert caught.value.code == "E301"
+
+
+def test_no_page_of_an_earlier_report_stays_beside_new_numbers(tmp_path: Path) -> None:
+    write(every_status(), tmp_path)
+    write(report(), tmp_path, html=False)
+    assert not (tmp_path / "report.html").exists()
+    assert list(tmp_path.rglob("*.svg")) == []
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def drawn(name: str) -> tuple[figures.Figure, ...]:
+    return tuple(figures.all_figures(REPORTS[name]))
+
+
+@cache
+def page_of(name: str) -> str:
+    return html.page(REPORTS[name], drawn(name))
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_each_figure_is_small_parses_and_needs_no_style(name: str) -> None:
+    for figure in drawn(name):
+        if figure.svg is None:
+            assert figure.missing.startswith("not available: ")
+            continue
+        assert len(figure.svg.encode()) < 60_000, figure.id
+        root = ET.fromstring(figure.svg)
+        assert root.get("viewBox")
+        assert 'style="' not in figure.svg
+        assert "<style" not in figure.svg
+        assert "nan" not in " ".join(e.get("d", "") for e in root.iter())
+
+
+def test_figures_on_one_page_share_no_id() -> None:
+    text = "".join(f.svg or "" for f in drawn("every status"))
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert {a or b for a, b in re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text)} <= set(ids)
+
+
+def test_all_figures_are_drawn_when_everything_is_there() -> None:
+    missing = {f.id for f in drawn("every status") if f.svg is None}
+    assert missing == {"terms-stability-l1", "bound-thm5", "terms-thm5"} - {"bound-thm5"}
+
+
+def test_without_arrays_each_figure_says_why() -> None:
+    for figure in figures.all_figures(report(arrays={})):
+        assert figure.svg is None
+        assert "needs" in figure.missing
+
+
+@pytest.mark.parametrize("name", [n for n in _plotted() if not n.startswith(("quadrature", "slice_times"))])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_values_that_cannot_be_drawn_do_not_break_a_figure(name: str, value: float) -> None:
+    arrays = _plotted()
+    if name.endswith(("_times", "_x", "_y", "slice_v")):
+        arrays[name] = arrays[name][:-1]
+    else:
+        arrays[name] = np.full_like(arrays[name], value)
+    maker = next(m for m in figures.GLOBAL if name.split("_")[0] in _PREFIX[m.__name__])
+    figure = maker(report(arrays=arrays))
+    assert (figure.svg is None) == bool(figure.missing)
+
+
+_PREFIX = {
+    "defect": ("defect",),
+    "residual": (),
+    "residual_map": ("residual",),
+    "excess_risk": ("score",),
+    "stein": ("stein",),
+    "lipschitz": ("lipschitz",),
+    "wasserstein": ("w1",),
+    "slices": ("slice",),
+    "moments": ("moment", "energy", "momentum", "entropy"),
+}
+
+
+@given(st.floats(-400, 400), st.floats(0.05, 500))
+def test_a_log_axis_has_a_few_ticks_inside(low: float, span: float) -> None:
+    ticks = axes.log_ticks(low, low + span)
+    assert 1 <= len(ticks) <= 16 or span < 0.11
+    assert all(low <= position <= low + span for position, _ in ticks)
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8))
+def test_labels_keep_their_distance_and_their_order(positions: list[float]) -> None:
+    placed = axes.spread(positions, 0.085)
+    order = sorted(range(len(positions)), key=lambda k: positions[k])
+    assert all(placed[b] - placed[a] >= 0.085 - 1e-12 for a, b in pairwise(order))
+    assert max(placed) <= 1.0 + 1e-12
+
+
+# --- page -------------------------------------------------------------------------------------------------------------
+
+_VOID_TAGS = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class _Checker(HTMLParser):
+    """Balanced tags, and what a page without scripts and network must not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _VOID_TAGS:
+            self.open.append(tag)
+        self._look(tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._look(tag, attrs)
+
+    def _look(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "iframe", "object", "embed", "link", "form", "base"):
+            self.faults.append(f"<{tag}>")
+        for name, value in attrs:
+            if name.startswith("on") or name == "style":
+                self.faults.append(f"{tag} {name}={value}")
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith(("#", "data:image/png")):
+                self.faults.append(f"{tag} {name}={value}")
+            if name == "href" and (value or "").startswith("#"):
+                self.links.append((value or "")[1:])
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_page_is_sound_html_without_script_style_attribute_or_network(name: str) -> None:
+    checker = _Checker()
+    checker.feed(page_of(name))
+    checker.close()
+    assert checker.faults == []
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    assert set(checker.links) <= set(checker.ids)
+    assert len(page_of(name).encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_page_forbids_everything_but_its_own_style(name: str) -> None:
+    page = page_of(name)
+    style = page[page.index("<style>") + 7 : page.index("</style>")]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;" in page
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_forbidden_words_and_leftovers_do_not_appear(name: str) -> None:
+    one = REPORTS[name]
+    texts = [page_of(name), terminal.table(one), junit(one), json_report.report_json(one)]
+    for text in texts:
+        assert not FORBIDDEN.search(text)
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert "<script" not in page_of(name)
+    assert "49" not in words.model_name(one)
+    assert not re.search(r"\bNone\b|\{\{|\{%", re.sub(r"{{7\*7}}", "", page_of(name)).replace("&#39;none&#39;", ""))
+
+
+def test_the_page_has_every_section_and_every_theorem() -> None:
+    page = page_of("every status")
+    for anchor in ("results", "reading", "hypotheses", "theorems", "budget", "figures", "numerics", "reproduce"):
+        assert f'id="{anchor}"' in page
+    for one in every_status().certificates:
+        assert f'id="theorem-{one.id}"' in page
+    assert "What this report does not show" in page
+    assert json_report.document(every_status())["digest"] in page
+    assert words.headline(every_status()).replace("'", "&#39;") in page
+
+
+def test_the_share_of_the_terms_adds_up() -> None:
+    rows = html.term_rows(certificate(THEOREMS["stability_w2"], Status.CERTIFIED))
+    assert [(row.share, row.width) for row in rows] == [("10.0 %", 10), ("90.0 %", 90)]
+    assert html.term_rows(certificate(THEOREMS["thm1"], Status.VOID)) == ()
+
+
+def test_an_ingredient_with_the_wrong_side_says_so() -> None:
+    ingredient = THEOREMS["thm1"].ingredients[0]
+    seen = Estimate(3.14159, Side.LOWER, Rigor.SAMPLED, "largest of 10^4 samples")
+    row = html.ingredient_row(ingredient, seen, ingredient.id)
+    assert (row.end, row.side, row.weakest) == ("at least 3.14", "lower, but upper is needed", True)
+    assert html.ingredient_row(ingredient, None, "").end == "missing"
+    assert html.ingredient_row(ingredient, replace(seen, side=Side.UPPER), "").end == "at most 3.15"
+
+
+def test_only_what_was_used_is_cited() -> None:
+    w2 = references.bibtex(report(certificate(THEOREMS["stability_w2"], Status.CERTIFIED)))
+    assert re.findall(r"@\w+\{(\w+)", w2) == ["Kim2026", "Tanaka1978", "Fontbona2009"]
+    thm5 = references.bibtex(report(certificate(THEOREMS["thm5"], Status.INDICATIVE)))
+    assert "Hyvarinen2005" in thm5
+    assert "Guillen2025" not in w2 + thm5
+
+
+# --- strings ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=500))
+def test_a_cleaned_string_is_one_short_printable_line(text: str) -> None:
+    cleaned = words.clean(text, 80)
+    assert len(cleaned) <= 80
+    assert words.clean(cleaned, 80) == cleaned
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", cleaned)
+
+
+def test_escape_sequences_vanish_whole() -> None:
+    assert words.clean("a\x1b[31;1mb\x1b]8;;http://evil\x1b\\c\x9b2Jd\n e") == "abcd e"
+
+
+# --- mathml -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(THEOREMS))
+def test_every_registered_statement_and_symbol_converts(name: str) -> None:
+    theorem = THEOREMS[name]
+    for source in (mathml.display(theorem.statement), *(mathml.inline(i.symbol) for i in theorem.ingredients)):
+        assert "\\" not in source
+        assert "{" not in source
+        ET.fromstring(f"<p>{source}</p>")
+
+
+@pytest.mark.parametrize(
+    ("latex", "wanted"),
+    [
+        (r"x_1^2", "<msubsup><mi>x</mi><mn>1</mn><mn>2</mn></msubsup>"),
+        (r"\tilde f_t", '<msub><mover accent="true"><mi>f</mi><mo stretchy="false">~</mo></mover><mi>t</mi></msub>'),
+        (r"\kappa'", '<msup><mi>κ</mi><mo stretchy="false">′</mo></msup>'),
+        (r"\tfrac14", '<mstyle displaystyle="false"><mfrac><mn>1</mn><mn>4</mn></mfrac></mstyle>'),
+        (r"\mathbb R^{10}", "<msup><mi>ℝ</mi><mn>10</mn></msup>"),
+        (r"\text{if } a<b", "<mtext>if </mtext><mi>a</mi><mo>&lt;</mo><mi>b</mi>"),
+        (r"\sup_v x", '<munder><mi mathvariant="normal">sup</mi><mi>v</mi></munder><mi>x</mi>'),
+        (r"2.5", "<mn>2.5</mn>"),
+    ],
+)
+def test_conversion(latex: str, wanted: str) -> None:
+    assert mathml.convert(latex) == wanted
+
+
+@pytest.mark.parametrize("latex", [r"\unknown", "x_", "{x", r"\frac{1}", "x_1_2", "é#", r"\big x", r"\left( x", "x}"])
+def test_latex_outside_the_subset_is_refused(latex: str) -> None:
+    with pytest.raises(mathml.LatexError):
+        mathml.convert(latex)
+
+
+def test_a_statement_outside_the_subset_is_shown_as_escaped_source() -> None:
+    assert html.statement(r"\unknown<b>") == r"<code>\unknown&lt;b&gt;</code>"
+
+
+def test_a_long_statement_takes_several_lines() -> None:
+    assert mathml.display(r"a\le b,\quad c=\{d\quad e\},\quad f").count("<math") == 4
+    assert mathml.display(r"a\le \sqrt{b\quad c}").count("<math") == 1
+
+
+# --- junit ------------------------------------------------------------------------------------------------------------
+
+
+class _Outcome(Enum):
+    PASSED = "passed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class _Gate:
+    name: str
+    certificate: str
+    outcome: _Outcome
+    reason: str
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_junit_is_xml_with_matching_counts(name: str) -> None:
+    root = ET.fromstring(junit(REPORTS[name]).encode())
+    cases = list(root.iter("testcase"))
+    for kind in ("failure", "skipped"):
+        assert int(root.get(kind + ("s" if kind == "failure" else ""), "-1")) == sum(
+            c.find(kind) is not None for c in cases
+        )
+    assert int(root.get("tests", "-1")) == len(cases)
+
+
+def test_only_a_passed_gate_passes() -> None:
+    gates = [
+        _Gate("--max-bound stability_w2=0.01", "stability_w2", _Outcome.PASSED, "0.0046 at t = 5"),
+        _Gate("--min-rigor exact", "stability_w2", _Outcome.INCONCLUSIVE, HOSTILE),
+    ]
+    root = ET.fromstring(junit(every_status(), gates).encode())
+    results = [[child.tag for child in case] for case in root.iter("testcase")]
+    assert results[-2:] == [["system-out"], ["failure"]]
+    by_name = {case.get("name"): [child.tag for child in case] for case in root.iter("testcase")}
+    assert by_name["stability_wp"] == ["system-out"]
+    assert by_name["stability_kl"] == by_name["thm1"] == by_name["thm5"] == ["skipped"]

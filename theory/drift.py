@@ -1,0 +1,106 @@
+"""Collision drift, written with plain operators so that numpy arrays and torch tensors both run it.
+
+Maxwell: a polynomial in moments, O(n) (THEORY section 1; FACTS section 0). Other kernels: pair sums in chunks, never
+n^2 memory. Shapes: points and scores (..., n, d), weights (n,) or (..., n); the pair sums take one time, (n, d).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from theory.kernels import Kernel
+
+
+def _dot(a: Any, b: Any) -> Any:
+    return (a * b).sum(-1)[..., None]
+
+
+def weighted_moments(x: Any, weights: Any) -> tuple[Any, Any]:
+    """Mean (..., d) and covariance (..., d, d) of weighted points; weights sum to 1."""
+    w = weights[..., None]
+    mean = (w * x).sum(-2)
+    z = x - mean[..., None, :]
+    return mean, (w * z).swapaxes(-1, -2) @ z
+
+
+def maxwell_coefficients(strength: float, z: Any, covariance: Any, s: Any) -> tuple[Any, Any]:
+    """(A * f) s and b * f at z = x - mean for covariance S: C[(|z|^2 + tr S) s - z (z.s) - S s], -(d-1) C z."""
+    trace = sum(covariance[..., i, i] for i in range(z.shape[-1]))
+    diffusion = (_dot(z, z) + trace[..., None, None]) * s - z * _dot(z, s) - s @ covariance
+    return strength * diffusion, -(z.shape[-1] - 1) * strength * z
+
+
+def maxwell_drift(strength: float, x: Any, s: Any, mean: Any, covariance: Any) -> Any:
+    """U[f](x) = -(A * f) s + b * f from the first two moments of f (mean-field drift with score s at x)."""
+    diffusion, friction = maxwell_coefficients(strength, x - mean[..., None, :], covariance, s)
+    return friction - diffusion
+
+
+def maxwell_pair_drift(strength: float, x: Any, s: Any, weights: Any) -> Any:
+    """-sum_j w_j A(x_i - x_j)(s_i - s_j) for the Maxwell kernel in O(n d^2); weights sum to 1.
+
+    Velocity per unit time; sums to zero against the weights (momentum), as does x . U (energy).
+    """
+    w = weights[..., None]
+    v = x - (w * x).sum(-2)[..., None, :]
+    r2 = _dot(v, v)
+    vs = _dot(v, s)
+    sb = (w * s).sum(-2)[..., None, :]
+    sv = (w * s).swapaxes(-1, -2) @ v
+    vv = (w * v).swapaxes(-1, -2) @ v
+    q = (w * r2).sum(-2)[..., None, :]
+    tau = (w * vs).sum(-2)[..., None, :]
+    p = (w * r2 * s).sum(-2)[..., None, :]
+    u = (w * v * vs).sum(-2)[..., None, :]
+    isotropic = s * (r2 + q) - (r2 * sb - 2 * (v @ sv.swapaxes(-1, -2)) + p)
+    projected = v * (vs - _dot(v, sb) + tau) + v @ sv + s @ vv - u
+    return -strength * (isotropic - projected)
+
+
+def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int = 512) -> Any:
+    """-sum_j w_j A(x_i - x_j)(s_i - s_j) for any kernel, x and s of shape (n, d), in chunks of rows.
+
+    A(z) y = a(|z|)(|z|^2 y - z (z.y)); memory O(chunk n), each term accumulated as matrix products.
+    """
+    out = []
+    for start in range(0, len(x), chunk):
+        xi, si = x[start : start + chunk], s[start : start + chunk]
+        z = [xi[:, k : k + 1] - x[None, :, k] for k in range(x.shape[1])]
+        y = [si[:, k : k + 1] - s[None, :, k] for k in range(x.shape[1])]
+        r2 = sum(c * c for c in z)
+        a = _profile(kernel, r2) * weights
+        zy = sum(c * e for c, e in zip(z, y, strict=True))
+        out.append([-(a * (r2 * y[k] - z[k] * zy)).sum(-1) for k in range(x.shape[1])])
+    return _assemble(out, x)
+
+
+def mean_field_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int = 512) -> Any:
+    """U[f](x_i) = -(A * f)(x_i) s_i + (b * f)(x_i) for f = sum_j w_j delta_{x_j}; x, s of shape (n, d)."""
+    if kernel.is_maxwell:
+        return maxwell_drift(kernel.strength, x, s, *weighted_moments(x, weights))
+    out = []
+    for start in range(0, len(x), chunk):
+        xi, si = x[start : start + chunk], s[start : start + chunk]
+        z = [xi[:, k : k + 1] - x[None, :, k] for k in range(x.shape[1])]
+        r2 = sum(c * c for c in z)
+        a = _profile(kernel, r2) * weights
+        zs = sum(c * si[:, k : k + 1] for k, c in enumerate(z))
+        friction = kernel.d - 1
+        out.append([-(a * (r2 * si[:, k : k + 1] - z[k] * zs + friction * z[k])).sum(-1) for k in range(x.shape[1])])
+    return _assemble(out, x)
+
+
+def _profile(kernel: Kernel, r2: Any) -> Any:
+    if kernel.is_maxwell:
+        return kernel.strength + 0 * r2
+    return kernel.strength * (r2 + kernel.epsilon**2) ** -1.5
+
+
+def _assemble(rows: list[list[Any]], like: Any) -> Any:
+    if hasattr(like, "detach"):
+        import torch
+
+        return torch.cat([torch.stack(r, dim=-1) for r in rows])
+    import numpy as np
+
+    return np.concatenate([np.stack(r, axis=-1) for r in rows])
