@@ -89,8 +89,7 @@ def _moments(context: Context) -> dict[str, Array]:
         exact = [context.problem.moments(t) for t in times]
         out["energy_exact"] = np.array([np.trace(c) + m @ m for m, c in exact])
     if solution is not None:
-        nodes = pushed.rule.nodes
-        path = [solution.flow(t, nodes) for t in times]
+        path = context.exact_path
         out["entropy_exact"] = np.array([solution.log_density(t, x) @ weights for t, x in zip(times, path, strict=True)])
         rate = [
             np.sum(np.nan_to_num(solution.drift(t, x) * solution.score(t, x)), axis=1) @ weights

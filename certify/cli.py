@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -169,6 +170,21 @@ def _gates(args: argparse.Namespace, requested: tuple[str, ...]) -> Gates:
     )
 
 
+def _load(model: str, problem: Problem | None) -> Run:
+    """The run; whatever a factory raises is its author's affair and not an internal error of ours."""
+    from certify.api import load_run
+
+    try:
+        return load_run(model, problem)
+    except UserError:
+        raise
+    except Exception as error:
+        if not _FACTORY.fullmatch(model):
+            raise
+        cause = f"{clean(model)} failed ({type(error).__name__}: {clean(error)})"
+        raise UserError("E205", cause, "A factory returns an object as described in certify/run.py") from None
+
+
 @contextlib.contextmanager
 def _user_code(model: str) -> Iterator[None]:
     """A model that calls ``sys.exit`` must not decide our exit code."""
@@ -200,13 +216,13 @@ def _stem(model: str) -> str:
 
 def _judgement(model: str, problem: Problem | None, options: Options, ready: Callable[[Problem], None]) -> Report:
     """Load a model and judge it; ``ready`` is called with the problem before anything expensive."""
-    from certify.api import certify, load_run
+    from certify.api import certify
     from certify.progress import Progress
 
     progress = Progress()
     try:
         with _user_code(model):
-            run = load_run(model, problem)
+            run = _load(model, problem)
             chosen = _own_problem(run, model) if problem is None else problem
             ready(chosen)
             report = certify(run, chosen, options, progress)
@@ -512,9 +528,9 @@ def _verify(args: argparse.Namespace) -> int:
     if again == data and not changed:
         out("reproduced: report.json is the same, byte for byte")
         return EXIT_OK
-    for line in found.notes[:MAX_SHOWN_DIFFERENCES]:
-        out(f"note: {line}")
     if not changed:
+        for line in found.notes[:MAX_SHOWN_DIFFERENCES]:
+            out(f"note: {line}")
         gap = f"; largest relative difference {found.largest:.1e} at {found.where}" if found.largest else ""
         out(f"reproduced: every number agrees to {args.tolerance:g}{gap}")
         return EXIT_OK
@@ -594,7 +610,7 @@ def _convert(args: argparse.Namespace) -> int:
     output = claim_file(args.output, overwrite=args.overwrite)
     from certify.api import convert
 
-    path = convert(args.state_dict, problem, architecture, output)
+    path = convert(Path(args.state_dict), problem, architecture, output)
     out(f"model: {clean(path, 4000)}")
     return EXIT_OK
 
@@ -698,6 +714,11 @@ def _internal(error: BaseException) -> int:
     return EXIT_INTERNAL
 
 
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A warning of a library: one line, without its source code."""
+    note(f"certify: warning: {category.__name__}: {clean(message, 300)}")
+
+
 def _guarded(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(arguments)
@@ -718,7 +739,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # no character may crash a report
     try:
-        return _guarded(sys.argv[1:] if argv is None else list(argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return _guarded(sys.argv[1:] if argv is None else list(argv))
     except Exception as error:  # noqa: BLE001  - the last resort: whatever it is, the user sees one line and exit code 1
         if os.environ.get("CERTIFY_DEBUG"):
             import traceback

@@ -90,6 +90,14 @@ class Context:
         return self.problem.exact
 
     @cached_property
+    def exact_path(self) -> Array:
+        """Exact flow of the quadrature nodes at the report times, (m, n, d). Needs the exact solution."""
+        solution = self.exact
+        if solution is None:
+            raise ValueError("this problem has no exact solution")
+        return np.stack([solution.flow(t, self.rule.nodes) for t in self.times])
+
+    @cached_property
     def particles(self) -> Array:
         """Fresh start velocities (n, d), drawn from f0 with the report's seed, never used in training."""
         return self.problem.initial.sample(self.options.samples, self.rng("particles"))
@@ -117,6 +125,11 @@ class Context:
     def quick(self) -> Context:
         """The same judgement, coarser."""
         coarse = replace(
-            self.options, times=min(self.options.times, 12), samples=300, w1_samples=300, tolerance=0.1, quick=True
+            self.options,
+            times=min(self.options.times, 12),
+            samples=min(self.options.samples, 300),
+            w1_samples=min(self.options.w1_samples, 300),
+            tolerance=max(self.options.tolerance, 0.1),
+            quick=True,
         )
         return replace(self, options=coarse)

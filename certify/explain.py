@@ -190,7 +190,7 @@ def estimators_by_ingredient() -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     try:
         with _without(("torch", "matplotlib", "ot")):
-            registry: Mapping[str, Any] = importlib.import_module("certify.estimators").ESTIMATORS
+            registry: Mapping[str, Any] = importlib.import_module("certify.estimator").ESTIMATORS
             for name, estimator in registry.items():
                 provides = getattr(estimator, "provides", ())
                 for ingredient in (provides,) if isinstance(provides, str) else provides:

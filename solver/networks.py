@@ -147,7 +147,8 @@ class CoreMap(nn.Module):
         k = torch.arange(len(self.rate), device=t.device)
         powers = x[:, None] ** k
         slopes = k * x[:, None] ** (k - 1).clamp(min=0) * (2 / self.window.length)
-        p, dp = powers @ self.rate, slopes @ self.rate
+        rate = self.rate.to(t.dtype)
+        p, dp = powers @ rate, slopes @ rate
         tau, soft = t - self.window.t0, nn.functional.softplus(p)
         return tau * soft, soft + tau * torch.sigmoid(p) * dp
 
@@ -212,6 +213,7 @@ class FreeFlow(nn.Module):
     def jet(self, t: Tensor, v: Tensor, layout: Layout) -> Tensor:
         """Jet of T at times (m,) and velocities (m or 1, n, d)."""
         base = seed(v, layout) if self.core is None else self.core(t, v, layout)
+        base, t = base.to(self.net.out.weight.dtype), t.to(self.net.out.weight.dtype)
         tau = t - self.window.t0
         return base + scale_by_time(self.net(t, base, layout), layout, tau, torch.ones_like(tau))
 
@@ -282,6 +284,7 @@ class CertifiedFlow(nn.Module):
     def jet(self, t: Tensor, v: Tensor, layout: Layout) -> Tensor:
         """Jet of T at times (m,) and velocities (m or 1, n, d)."""
         jet = seed(v, layout) if self.core is None else self.core(t, v, layout)
+        jet, t = jet.to(self.time_in.weight.dtype), t.to(self.time_in.weight.dtype)
         modulation, s, ds = self.modulation(t)
         for k, (bias, dbias, a, da) in enumerate(modulation):
             w1, w2, _ = self.block_weights(k)
@@ -391,9 +394,9 @@ def build_flow(spec: Mapping[str, Any], d: int, window: Window) -> Flow:
         _no_extra(spec, known | set(shape))
         return FreeFlow(d, window, core, **shape)
     if spec.get("kind") == "certified":
-        names = ("blocks", "width", "time_width")
-        _no_extra(spec, known | {*names, "lipschitz"})
-        sizes = {n: int(_number(spec, n, 1, _LIMITS["width"])) for n in names}
+        limits = {"blocks": 64, "width": _LIMITS["width"], "time_width": _LIMITS["width"]}
+        _no_extra(spec, known | {*limits, "lipschitz"})
+        sizes = {n: int(_number(spec, n, 1, top)) for n, top in limits.items()}
         return CertifiedFlow(d, window, core, lipschitz=_number(spec, "lipschitz", 1e-3, 0.999), **sizes)
     raise ValueError(f"unknown flow kind {spec.get('kind')!r}; known: {', '.join(FLOW_KINDS)}")
 

@@ -16,7 +16,7 @@ from theory.flow import FlowJets, Growth
 from theory.provenance import Array
 
 # points per forward pass: keeps the working set of a 128-wide network in cache
-CHUNK = 4000
+CHUNK = 1000
 
 
 class TorchRun:
@@ -34,21 +34,21 @@ class TorchRun:
             net.load_state_dict({n: x.double() for n, x in nets[key].items()})
             self._nets[key] = net
 
-    def _flow(self, t: Array, v: Array, layout: Layout) -> list[Tensor]:
+    def _flow(self, t: Array, v: Array, layout: Layout) -> Tensor:
         flow: Any = self._nets["flow"]
-        return _by_chunks(lambda tt, vv: flow.jet(tt, vv, layout), t, np.broadcast_to(v, (len(t), *v.shape)))
+        return _by_chunks(lambda tt, vv: flow.jet(tt, vv, layout), t, np.broadcast_to(v, (len(t), *v.shape)), 2)
 
     @torch.no_grad()
     def flow(self, t: Array, v: Array) -> Array:
         """T(t_k, v_i), shape (m, n, d)."""
-        return torch.cat([jet[0] for jet in self._flow(t, v, Layout(self.d, False, 0))]).numpy()
+        return self._flow(t, v, Layout(self.d, False, 0))[0].numpy()
 
     @torch.no_grad()
     def jets(self, t: Array, v: Array) -> FlowJets:
         """Flow with derivatives."""
         layout = Layout(self.d, True, 2)
-        parts = [unpack(jet, layout) for jet in self._flow(t, v, layout)]
-        return FlowJets(*(torch.cat([getattr(p, n) for p in parts]).numpy() for n in ("value", "dt", "jac", "hess")))
+        parts = unpack(self._flow(t, v, layout), layout)
+        return FlowJets(*(getattr(parts, n).numpy() for n in ("value", "dt", "jac", "hess")))
 
     @torch.no_grad()
     def score(self, t: Array, x: Array) -> Array | None:
@@ -56,7 +56,7 @@ class TorchRun:
         if "score" not in self._nets:
             return None
         net: Any = self._nets["score"]
-        return torch.cat(_by_chunks(net.score, t, x)).numpy()
+        return _by_chunks(net.score, t, x, 1).numpy()
 
     @torch.no_grad()
     def score_divergence(self, t: Array, x: Array) -> Array | None:
@@ -64,7 +64,7 @@ class TorchRun:
         if "score" not in self._nets:
             return None
         net: Any = self._nets["score"]
-        return torch.cat(_by_chunks(lambda a, b: net.score_and_divergence(a, b)[1], t, x)).numpy()
+        return _by_chunks(lambda a, b: net.score_and_divergence(a, b)[1], t, x, 1).numpy()
 
     def layers(self, net: str) -> tuple[tuple[Array, float], ...] | None:
         """Weights along the velocity path of the score network; None for flows (skip connections) or a missing net."""
@@ -101,12 +101,16 @@ class TorchRun:
         }
 
 
-def _by_chunks(f: Callable[[Tensor, Tensor], Tensor], t: Array, x: Array) -> list[Tensor]:
-    """Apply f(t, x) on a few times at once; times lie on axis -3 of what f returns for (m, n, d) inputs."""
-    step = max(1, CHUNK // max(1, x.shape[1]))
+def _by_chunks(f: Callable[[Tensor, Tensor], Tensor], t: Array, x: Array, axis: int) -> Tensor:
+    """Apply f(t, x), x of shape (m, n, d), block by block of times and points; points lie on ``axis`` of the result."""
+    points = x.shape[1]
+    rows = max(1, CHUNK // max(1, points))
     out = []
-    for k in range(0, len(t), step):
-        tt = torch.as_tensor(np.ascontiguousarray(t[k : k + step]), dtype=torch.float64)
-        xx = torch.as_tensor(np.ascontiguousarray(x[k : k + step]), dtype=torch.float64)
-        out.append(f(tt, xx))
-    return out
+    for k in range(0, len(t), rows):
+        tt = torch.from_numpy(np.array(t[k : k + rows], dtype=np.float64))
+        blocks = [
+            f(tt, torch.from_numpy(np.array(x[k : k + rows, i : i + CHUNK], dtype=np.float64)))
+            for i in range(0, points, CHUNK)
+        ]
+        out.append(torch.cat(blocks, dim=axis))
+    return torch.cat(out, dim=axis - 1)

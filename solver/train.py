@@ -116,6 +116,7 @@ def train(
         For bad settings, an existing output without ``resume``, or a state that belongs to another run.
     """
     choice = parse_settings(method, settings)
+    torch.set_num_threads(1)  # networks this small lose more to threads waiting on each other than they gain
     module = METHODS[method]
     folder = output.with_suffix(output.suffix + ".run")
     state_path = folder / "state.pt"
@@ -159,9 +160,10 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = choice.learning_rate * _schedule(step / choice.steps)
             optimiser.zero_grad(set_to_none=True)
-            loss, shown = trainer.loss(rng)
+            loss, shown = trainer.loss(rng, step / choice.steps)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            for net in nets.values():
+                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             done = step + 1
             progress(method, done, choice.steps, shown)

@@ -1,4 +1,4 @@
-"""Hypothesis profiles: dev (quick, random), ci (deterministic), deep (long, on demand); HYPOTHESIS_PROFILE selects one."""
+"""Hypothesis profiles: dev (quick, random), ci (deterministic), deep (long); HYPOTHESIS_PROFILE selects one."""
 
 import os
 

@@ -640,6 +640,12 @@ def test_every_user_error_gives_its_line_and_exit_code(world: World, code: str) 
     assert line.endswith(". fix")
 
 
+def test_a_factory_that_fails_is_the_users_and_a_file_that_fails_is_ours(world: World) -> None:
+    world.failures["load_run"] = RuntimeError("mine")
+    assert "RuntimeError: mine" in refused("report", "pkg.mod:make", "--problem", "bkw2d")
+    assert run(*JUDGE)[0] == 1
+
+
 def test_a_run_whose_describe_fails_is_the_users(world: World) -> None:
     def fail() -> Mapping[str, Any]:
         raise RuntimeError("mine")
@@ -954,9 +960,9 @@ def test_readable_formulas_contain_no_commands() -> None:
 
 
 def test_estimators_are_listed_where_their_registry_is_light(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("certify.estimators")
+    module = types.ModuleType("certify.estimator")
     vars(module)["ESTIMATORS"] = {"by-hand": types.SimpleNamespace(provides=("defect", "kappa"))}
-    monkeypatch.setitem(sys.modules, "certify.estimators", module)
+    monkeypatch.setitem(sys.modules, "certify.estimator", module)
     assert explain.estimators_by_ingredient() == {"defect": ["by-hand"], "kappa": ["by-hand"]}
     assert "from by-hand" in " ".join(explain.explain("S1"))
     vars(module).pop("ESTIMATORS")
@@ -1112,6 +1118,22 @@ print("HEAVY", *heavy)
     result = _python(code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "HEAVY"
+
+
+def test_a_warning_of_a_library_is_one_line() -> None:
+    code = """
+import sys, types, warnings
+def load_run(model, problem=None):
+    warnings.warn("old\\nthing")
+    raise KeyboardInterrupt
+sys.modules["certify.api"] = types.SimpleNamespace(load_run=load_run, certify=None)
+from certify.cli import main
+sys.exit(main(["report", "m.pt"]))
+"""
+    result = _python(code)
+    assert result.returncode == 130
+    assert result.stderr.splitlines()[0] == "certify: warning: UserWarning: old thing"
+    assert result.stderr.count("\n") == 2
 
 
 def test_a_closed_pipe_is_quiet_and_keeps_the_exit_code() -> None:

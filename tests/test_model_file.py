@@ -205,6 +205,7 @@ def test_a_state_dict_with_views_and_parameters_is_saved_as_plain_tensors(tmp_pa
         "t": base.T,
         "part": base[1:, ::2],
         "wide": torch.ones(1).expand(5),
+        "row": torch.ones(4, 1).T,
         "p": linear.weight,
         "q": linear.weight,
     }
@@ -302,6 +303,17 @@ def test_what_is_written_badly_is_not_put_in_place(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"a\.pt is corrupt"):
         save(tmp_path / "a.pt", METADATA, nets())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_reads_back_as_another_model_is_not_put_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = nets()
+    other["flow"]["in.bias"] += 1
+    save(tmp_path / "other.pt", METADATA, other)
+    data = (tmp_path / "other.pt").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: os.pwrite(descriptor, data, 0))
+    with pytest.raises(UserError, match=r"a\.pt does not read back"):
+        save(tmp_path / "a.pt", METADATA, nets())
+    assert [path.name for path in tmp_path.iterdir()] == ["other.pt"]
 
 
 @pytest.mark.parametrize("name", ["missing/a.pt", "folder", "file/a.pt", "nul\0.pt", "x" * 300])
@@ -453,7 +465,7 @@ def test_a_damaged_pickle_with_a_right_crc_is_refused_or_changes_nothing(good: P
     stream = content[name]
     rng = np.random.default_rng(2)
     seen = set()
-    for _ in range(1500):
+    for _ in range(900):
         changed = bytearray(stream)
         for position in rng.integers(0, len(stream), rng.integers(1, 4)):
             changed[position] = stream[rng.integers(len(stream))] if rng.random() < 0.5 else rng.integers(256)
@@ -486,7 +498,7 @@ def test_random_operations_are_refused(tmp_path: Path) -> None:
         *[text("format"), text("landau-certify-model"), text("nets"), storage(), tensor(storage(), [2], [1])] * 8,
         *[b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"] * 8,
     ]
-    for _ in range(1500):
+    for _ in range(900):
         body = b"".join(pieces[index] for index in rng.integers(0, len(pieces), rng.integers(1, 30)))
         path = with_pickle(tmp_path / "model.pt", b"\x80\x02" + body + b".")
         assert outcome(path, "") in CODES
@@ -758,6 +770,12 @@ def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:
     for body in (b"}q\x00" + text("nets") + b"h\x00s.", document(b"}q\x07" + text("w") + b"h\x07s")[2:]):
         with pytest.raises(UserError):
             load(with_pickle(tmp_path / "model.pt", b"\x80\x02" + body))
+
+
+@pytest.mark.parametrize("key", [b"K\x01", b"}", b")", b"ctorch\nFloatStorage\n", tensor(storage(), [2], [1])])
+def test_keys_that_are_no_names_are_refused(tmp_path: Path, key: bytes) -> None:
+    assert_refused(with_pickle(tmp_path / "model.pt", b"\x80\x02}" + key + b"K\x01s."), "E102", "dictionary of names")
+    assert_refused(with_pickle(tmp_path / "model.pt", b"\x80\x02}(" + key + b"K\x01u."), "E102", "dictionary of names")
 
 
 # --- structure ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class Bkw:
     t0: float
 
     def __post_init__(self) -> None:
-        if self.coefficients(self.t0)[1] < -1e-15:
+        k = 1.0 - self.amplitude * math.exp(-2.0 * (self.d - 1) * self.strength * self.t0)
+        if k <= 0 or self.coefficients(self.t0)[1] < -1e-15:
             raise ValueError(f"the BKW density is negative near v = 0 at t0 = {self.t0}; start later")
 
     def coefficients(self, t: float) -> tuple[float, float, float]:

@@ -1,12 +1,15 @@
 """Collision drift, written with plain operators so that numpy arrays and torch tensors both run it.
 
 Maxwell: a polynomial in moments, O(n) (THEORY section 1; FACTS section 0). Other kernels: pair sums in chunks, never
-n^2 memory. Shapes: points and scores (..., n, d), weights (n,) or (..., n); the pair sums take one time, (n, d).
+n^2 memory; ``xp`` is the array module (numpy or torch). Shapes: points and scores (..., n, d), weights (n,) or
+(..., n); the pair sums take one time, (n, d).
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from theory.kernels import Kernel
 
@@ -57,7 +60,7 @@ def maxwell_pair_drift(strength: float, x: Any, s: Any, weights: Any) -> Any:
     return -strength * (isotropic - projected)
 
 
-def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int = 512) -> Any:
+def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, xp: Any = np, chunk: int = 512) -> Any:
     """-sum_j w_j A(x_i - x_j)(s_i - s_j) for any kernel, x and s of shape (n, d), in chunks of rows.
 
     A(z) y = a(|z|)(|z|^2 y - z (z.y)); memory O(chunk n), each term accumulated as matrix products.
@@ -71,10 +74,10 @@ def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int = 512
         a = _profile(kernel, r2) * weights
         zy = sum(c * e for c, e in zip(z, y, strict=True))
         out.append([-(a * (r2 * y[k] - z[k] * zy)).sum(-1) for k in range(x.shape[1])])
-    return _assemble(out, x)
+    return xp.concatenate([xp.stack(row, -1) for row in out])
 
 
-def mean_field_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int = 512) -> Any:
+def mean_field_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, xp: Any = np, chunk: int = 512) -> Any:
     """U[f](x_i) = -(A * f)(x_i) s_i + (b * f)(x_i) for f = sum_j w_j delta_{x_j}; x, s of shape (n, d)."""
     if kernel.is_maxwell:
         return maxwell_drift(kernel.strength, x, s, *weighted_moments(x, weights))
@@ -87,20 +90,10 @@ def mean_field_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, chunk: int
         zs = sum(c * si[:, k : k + 1] for k, c in enumerate(z))
         friction = kernel.d - 1
         out.append([-(a * (r2 * si[:, k : k + 1] - z[k] * zs + friction * z[k])).sum(-1) for k in range(x.shape[1])])
-    return _assemble(out, x)
+    return xp.concatenate([xp.stack(row, -1) for row in out])
 
 
 def _profile(kernel: Kernel, r2: Any) -> Any:
     if kernel.is_maxwell:
         return kernel.strength + 0 * r2
     return kernel.strength * (r2 + kernel.epsilon**2) ** -1.5
-
-
-def _assemble(rows: list[list[Any]], like: Any) -> Any:
-    if hasattr(like, "detach"):
-        import torch
-
-        return torch.cat([torch.stack(r, dim=-1) for r in rows])
-    import numpy as np
-
-    return np.concatenate([np.stack(r, axis=-1) for r in rows])

@@ -29,7 +29,7 @@ class FlowJets:
         return np.asarray(np.linalg.det(j))
 
     def pushforward_score(self, score0: Array) -> Array:
-        """Score of the density T_# f0 at T(t, v): J^{-T}(grad log f0 - grad log|det J|), (m, n, d) (THEORY section 6.1)."""
+        """Score of T_# f0 at T(t, v): J^{-T}(grad log f0 - grad log|det J|), (m, n, d) (THEORY section 6.1)."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if self.jac.shape[-1] == 2:
                 a, b, c, e = (self.jac[..., i, j] for i in (0, 1) for j in (0, 1))

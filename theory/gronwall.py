@@ -266,7 +266,7 @@ class SymbolicOps:
         self.t0 = sympy.sympify(t0)
 
     def _integral(self, f: Any, a: sympy.Expr, b: sympy.Expr, weight: Callable[[sympy.Dummy], Any]) -> sympy.Expr:
-        """Integral of weight * f over time; left as an ``Integral``, which has numbers, where sympy knows no primitive."""
+        """Integral of weight * f over time; an unevaluated ``Integral`` where sympy knows no primitive."""
         tau = sympy.Dummy("tau", real=True)
         integrand = sympy.expand(weight(tau) * sympy.sympify(f).subs(self.t, tau))
         known = sympy.integrate(integrand, (tau, a, b))

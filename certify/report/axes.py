@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#B87A00", "#A8508C", "#2A8FC0"
 GREY, BLACK = "#6b6b6b", "#222222"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
+LABEL_WIDTH = 20
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -60,10 +62,16 @@ def power_label(mantissa: float, exponent: int) -> str:
     return power if mantissa == 1.0 else f"{mantissa:g}×{power}"
 
 
+def _round_step(least: float) -> int:
+    """The smallest of 1, 2, 5, 10, 20, 50, ... that is at least ``least``."""
+    power = 10 ** max(0, math.floor(math.log10(max(least, 1.0))))
+    return int(next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= least))
+
+
 def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Positions (decimal logarithms) and labels of ticks on [low, high]."""
     first, last = math.floor(low), math.ceil(high)
-    step = max(1, math.ceil((high - low) / 6))
+    step = _round_step((high - low) / 6)
     mantissas = next((m for span, m in _MANTISSAS if high - low <= span), (1.0,))
     exponents = range(first - first % step, last + 1, step) if mantissas == (1.0,) else range(first, last + 1)
     ticks = [(e + math.log10(m), power_label(m, e)) for e in exponents for m in mantissas]
@@ -114,7 +122,7 @@ def _end(ax: Axes, curve: Curve) -> tuple[float, float]:
     return (1.0 if across > 0.97 else across), min(max(fraction, 0.0), 1.0)
 
 
-def label_ends(ax: Axes, curves: Sequence[Curve], *, gap: float = 0.085) -> None:
+def label_ends(ax: Axes, curves: Sequence[Curve]) -> None:
     """The name of every curve at its right end, joined to it by a thin line."""
     by_end: dict[float, list[tuple[Curve, float]]] = {}
     for curve in curves:
@@ -122,14 +130,16 @@ def label_ends(ax: Axes, curves: Sequence[Curve], *, gap: float = 0.085) -> None
         if not math.isnan(y):
             by_end.setdefault(round(x, 2), []).append((curve, y))
     for x, group in by_end.items():  # a curve that stops early is named where it stops
-        for (curve, y), place in zip(group, spread([y for _, y in group], gap), strict=True):
+        names = ["\n".join(textwrap.wrap(curve.label, LABEL_WIDTH)) for curve, _ in group]
+        gap = 0.085 * max(1 + name.count("\n") for name in names)
+        for (curve, y), name, place in zip(group, names, spread([y for _, y in group], gap), strict=True):
             ax.plot([x, x + 0.025], [y, place], transform=ax.transAxes, color=curve.color, lw=0.8, clip_on=False)
-            ax.text(x + 0.035, place, curve.label, transform=ax.transAxes, color=curve.color, va="center", fontsize=8.5)
+            ax.text(x + 0.035, place, name, transform=ax.transAxes, color=curve.color, va="center", fontsize=9.5)
 
 
 def name_values(ax: Axes, label: str) -> None:
     """What the vertical axis shows, written horizontally above it, where no tick label can collide with it."""
-    ax.set_title(label, loc="left", x=-0.07)
+    ax.set_title(label, loc="left", x=-0.1)
 
 
 def draw(ax: Axes, curves: Sequence[Curve], *, labels: bool = True) -> None:
@@ -152,7 +162,7 @@ def shade(ax: Axes, start: float, end: float, text: str, color: str = VERMILION)
     ax.axvspan(start, end, facecolor=color, alpha=0.13, lw=0)
     low, high = ax.get_xlim()
     centre = (min(max((start + end) / 2, low), high) - low) / (high - low)
-    ax.text(centre, 0.97, text, transform=ax.transAxes, ha="center", va="top", fontsize=8, color="#8a3c00")
+    ax.text(centre, 0.97, text, transform=ax.transAxes, ha="center", va="top", fontsize=9, color="#8a3c00")
 
 
 def segments(mask: NDArray[np.bool_], times: Array) -> list[tuple[float, float]]:

@@ -29,7 +29,7 @@ CERTIFICATE = Caption(
 )
 TERMS = Caption(
     "Terms of the bound over time",
-    "The named terms whose sum is the bound, on a logarithmic axis.",
+    "The named terms whose sum is the bound, on a logarithmic axis; terms below 0.01 % of it are left out.",
     "The term you can train (defect, residual, score error) dominates.",
     "A constant of the problem dominates: more training cannot help.",
     "Work on the highest curve; the others do not matter by comparison.",
@@ -47,7 +47,7 @@ RESIDUAL = Caption(
 )
 RESIDUAL_MAP = Caption(
     "Flow defect over velocity space",
-    "Magnitude of the flow defect at the final time, on a logarithmic colour scale.",
+    "Magnitude of the flow defect at the final time, by the velocity v a particle started with; logarithmic colours.",
     "Even and dark.",
     "A bright core or rim: the flow is wrong where density is high (core) or where there are few samples (rim).",
     "Sample training points where it is bright; a ring or a dot at the centre often is a degenerate point of the "
@@ -81,7 +81,7 @@ W1 = Caption(
     "among themselves (noise floor), and the coupled estimate that starts both from the same points.",
     "The sample distance inside the floor: no difference can be seen at this sample size. The coupled curve "
     "shows the true size.",
-    "The sample distance above the floor: the error is visible to the naked eye.",
+    "The sample distance above the floor: the error exceeds the sampling noise.",
     "Judge by the coupled curve; the sample distance is mostly noise. More samples lower the floor slowly.",
     "an exact solution or a reference to draw samples from",
 )
@@ -109,7 +109,7 @@ MOMENTS = Caption(
     "Energy relative to its exact (conserved) value, norm of the momentum, entropy and its rate of change.",
     "Energy and momentum flat at zero, entropy on the exact curve and decreasing.",
     "Drift of a conserved quantity, or entropy that increases: the flow violates the physics.",
-    "A drift here is a lower limit of the error; add it to the loss or use a flow that conserves by construction.",
+    "Add the drifting quantity to the loss, or use a flow that conserves it by construction.",
     "moments of the learned density",
 )
 STEIN = Caption(

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
 
-SIZE = (6.2, 3.1)
-RIGHT = 0.73
+SIZE = (5.8, 3.1)
+RIGHT = 0.70
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _single(figure_id: str, caption: Caption, paint: Callable[[Axes], None], tit
     """A figure with one panel and room for labels on its right."""
     with svg.drawing(figure_id):
         figure = _blank()
-        ax = figure.add_axes((0.105, 0.145, RIGHT - 0.105, 0.765))
+        ax = figure.add_axes((0.125, 0.15, RIGHT - 0.125, 0.755))
         paint(ax)
         return Figure(figure_id, title or caption.title, caption, svg.render(figure, figure_id, title or caption.title))
 
@@ -102,11 +102,12 @@ def _nodal(
     first_needed: bool = True,
 ) -> Figure:
     """A logarithmic figure of nodal arrays, given as (name, label, colour, style)."""
+    inside = report.nodes >= (report.times[0] if len(report.times) else -np.inf)  # a restart's nodes begin before it
     curves = []
     for name, text, color, style in wanted:
         value = _array(report, name, report.nodes.shape)
-        if value is not None and np.isfinite(axes.log10(value)).any():
-            curves.append(Curve(report.nodes, axes.log10(value), text, color, style))
+        if value is not None and np.isfinite(axes.log10(value[inside])).any():
+            curves.append(Curve(report.nodes[inside], axes.log10(value[inside]), text, color, style))
     if not curves or (first_needed and curves[0].label != wanted[0][1]):
         return _absent(figure_id, caption, _why_absent(report, [w[0] for w in wanted[:2]], caption))
     return _single(figure_id, caption, lambda ax: _log_panel(ax, report.times, curves, label))
@@ -127,9 +128,13 @@ def terms_id(certificate: Certificate) -> str:
 
 
 def _measured_curves(certificate: Certificate) -> list[Curve]:
+    """Upper and lower value of the measured error; one curve where they cannot be told apart."""
     lower, upper = measured_sides(certificate)
-    names = {"upper": "measured, at most", "lower": "measured, at least"}
-    sides = [(names["upper"], upper, "-"), (names["lower"], lower, "--")]
+    if lower is not None and upper is not None and np.allclose(lower, upper, rtol=1e-3, atol=0.0):
+        lower, upper, names = None, upper, ("measured", "")
+    else:
+        names = ("measured, at most", "measured, at least")
+    sides = ((names[0], upper, "-"), (names[1], lower, "--"))
     return [
         Curve(certificate.times, axes.log10(v), name, GREEN, style, 1.2)
         for name, v, style in sides
@@ -187,15 +192,33 @@ def _unit_label(certificate: Certificate) -> str:
     return _AXIS.get(certificate.theorem.bounds, words.clean(certificate.theorem.bounds, 32))
 
 
+NEGLIGIBLE = -4.0  # decimal logarithm of the largest share of a term that is not worth a curve
+
+
+def _visible_terms(certificate: Certificate) -> list[tuple[str, Array]]:
+    """Terms (decimal logarithms) that reach a share of the bound at some time at which it is finite and not void."""
+    bound = shown_log(certificate, certificate.log_bound)
+    found = []
+    for name, values in certificate.log_terms.items():
+        term = shown_log(certificate, values)
+        if term is None or bound is None:
+            continue
+        both = np.isfinite(term) & np.isfinite(bound)
+        if both.any() and float(np.max(term[both] - bound[both])) > NEGLIGIBLE * LOG10:
+            found.append((name, term / LOG10))
+    return found
+
+
 def terms(certificate: Certificate) -> Figure:
-    """The named terms of a bound over time."""
+    """The named terms of a bound over time, those below a share of 10^-4 left out."""
     figure_id, caption = terms_id(certificate), captions.TERMS
     title = f"{certificate.id}: {caption.title.lower()}"
-    shown = {name: shown_log(certificate, values) for name, values in certificate.log_terms.items()}
-    alive = [(name, v / LOG10) for name, v in shown.items() if v is not None and np.isfinite(v).any()]
+    alive = _visible_terms(certificate)
     if len(alive) < 2:
-        only = f"; the bound is the term '{words.clean(alive[0][0], 60)}'" if alive else ""
-        return _absent(figure_id, caption, f"fewer than two terms are non-zero and finite{only}", title)
+        only = (
+            f"the term '{words.clean(alive[0][0], 60)}' is all but 0.01 % of the bound" if alive else "no finite term"
+        )
+        return _absent(figure_id, caption, only, title)
     curves = [
         Curve(certificate.times, axes.finite(v), words.clean(name, 32), CYCLE[k % len(CYCLE)], DASHES[k % len(DASHES)])
         for k, (name, v) in enumerate(alive)
@@ -229,8 +252,8 @@ def residual(report: Report) -> Figure:
 def excess_risk(report: Report) -> Figure:
     """Excess risk of the learned score over time."""
     wanted = (
-        ("score_excess_push", "against learned density", BLUE, "-"),
-        ("score_excess_oracle", "against exact score", VERMILION, "--"),
+        ("score_excess_push", "vs learned density", BLUE, "-"),
+        ("score_excess_oracle", "vs exact score", VERMILION, "--"),
     )
     return _nodal(report, "excess-risk", captions.EXCESS, wanted, "mean squared score error", first_needed=False)
 
@@ -267,7 +290,7 @@ def residual_map(report: Report) -> Figure:
     low = low if low < high else high - 1.0
     step = max(1, max(field.shape) // 120 + (max(field.shape) % 120 > 0))
     with svg.drawing("residual-map"):
-        figure = _blank((6.2, 3.6))
+        figure = _blank((5.8, 3.6))
         ax = figure.add_axes((0.12, 0.13, 0.56, 0.83))
         ax.grid(visible=False)
         ax.imshow(
@@ -284,7 +307,7 @@ def residual_map(report: Report) -> Figure:
         bar.set_yticks([t for t, _ in ticks], [label for _, label in ticks])
         bar.yaxis.tick_right()
         bar.set_xticks([])
-        bar.set_title("|defect|", fontsize=8)
+        bar.set_title("|defect|", fontsize=9)
         title = captions.RESIDUAL_MAP.title
         return Figure("residual-map", title, captions.RESIDUAL_MAP, svg.render(figure, "residual-map", title))
 
@@ -327,7 +350,7 @@ def wasserstein(report: Report) -> Figure:
     if times is None or not ({"upper", "coupled", "lower"} & set(logs)):
         return _absent("w1", captions.W1, _why_absent(report, ("w1_lower", "w1_upper"), captions.W1))
     wanted = (
-        ("upper", "learned vs exact samples", BLUE, "-"),
+        ("upper", "learned vs exact", BLUE, "-"),
         ("floor_high", "noise floor", GREY, ":"),
         ("coupled", "same-start coupling", VERMILION, "--"),
     )
@@ -356,10 +379,10 @@ def slices(report: Report) -> Figure:
     if exact is not None:
         top = max(top, float(np.nanmax(axes.finite(exact[chosen]))))
     with svg.drawing("slices"):
-        figure = _blank((6.2, 2.6))
-        width = 0.86 / len(chosen)
+        figure = _blank((5.8, 2.6))
+        width = 0.84 / len(chosen)
         for place, k in enumerate(chosen):
-            ax = figure.add_axes((0.1 + place * width, 0.19, width * 0.88, 0.66))
+            ax = figure.add_axes((0.14 + place * width, 0.19, width * 0.88, 0.66))
             ax.plot(v, axes.finite(learned[k]), color=VERMILION, lw=2.0)
             if exact is not None:
                 ax.plot(v, axes.finite(exact[k]), color=BLACK, lw=1.0, ls="--")
@@ -370,9 +393,9 @@ def slices(report: Report) -> Figure:
                 ax.set_yticklabels([])
             else:
                 ax.set_ylabel("density")
-        figure.text(0.1, 0.955, "learned", color=VERMILION, fontsize=8.5)
+        figure.text(0.14, 0.955, "learned", color=VERMILION, fontsize=9.5)
         figure.text(
-            0.2, 0.955, "exact (dashed)" if exact is not None else "no exact solution", color=BLACK, fontsize=8.5
+            0.2, 0.955, "exact (dashed)" if exact is not None else "no exact solution", color=BLACK, fontsize=9.5
         )
         title = captions.SLICES.title
         return Figure("slices", title, captions.SLICES, svg.render(figure, "slices", title))
@@ -421,11 +444,11 @@ def moments(report: Report) -> Figure:
         return _absent("moments", captions.MOMENTS, _why_absent(report, names, captions.MOMENTS))
     rows = (len(panels) + 1) // 2
     with svg.drawing("moments"):
-        figure = _blank((6.2, 0.5 + 1.75 * rows))
+        figure = _blank((5.8, 0.5 + 1.75 * rows))
         height = 0.92 / rows
         for place, (name, drawn) in enumerate(panels):
             row, column = divmod(place, 2)
-            ax = figure.add_axes((0.1 + 0.47 * column, 0.95 - height * (row + 1) + 0.28 * height, 0.385, 0.54 * height))
+            ax = figure.add_axes((0.1 + 0.47 * column, 0.93 - height * (row + 1) + 0.26 * height, 0.385, 0.58 * height))
             exponent = _scale_exponent([v for v, _, _ in drawn])
             for values, color, style in drawn:
                 ax.plot(times, axes.finite(values) / 10.0**exponent, color=color, ls=style)
@@ -433,8 +456,8 @@ def moments(report: Report) -> Figure:
             axes.set_time_axis(ax, times)
             if row < rows - 1:
                 ax.set_xlabel("")
-        figure.text(0.1, 0.975, "learned", color=VERMILION, fontsize=8.5, va="center")
-        figure.text(0.2, 0.975, "exact (dashed)", color=BLACK, fontsize=8.5, va="center")
+        figure.text(0.1, 0.975, "learned", color=VERMILION, fontsize=9.5, va="center")
+        figure.text(0.24, 0.975, "exact (dashed)", color=BLACK, fontsize=9.5, va="center")
         title = captions.MOMENTS.title
         return Figure("moments", title, captions.MOMENTS, svg.render(figure, "moments", title))
 

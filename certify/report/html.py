@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -269,8 +270,8 @@ class Section:
 
 
 def _weakest(certificate: Certificate) -> str:
-    if not certificate.weakest:
-        return "none recorded"
+    if not certificate.weakest or certificate.missing:
+        return "cannot be named while ingredients are missing" if certificate.missing else "none recorded"
     estimate = certificate.estimates.get(certificate.weakest)
     label = f" ({estimate.rigor.label}: {words.clean(estimate.method)})" if estimate is not None else ""
     meanings = {i.id: i.meaning for i in certificate.theorem.ingredients}
@@ -334,12 +335,26 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(words.flatten(data))
 
 
-def _command(report: Report) -> str:
-    for source in (report.environment, report.options):
-        command = source.get("command") or source.get("argv")
-        if command:
-            return words.clean(command if isinstance(command, str) else " ".join(map(str, command)), 1000)
-    return "not recorded"
+_FLAGS = ("times", "samples", "w1_samples", "confidence", "seed", "radius")
+
+
+def command(report: Report) -> str:
+    """The command that makes this report again: as recorded, else put together from the options."""
+    recorded = report.environment.get("command") or report.options.get("command")
+    if recorded:
+        return words.clean(recorded if isinstance(recorded, str) else shlex.join(map(str, recorded)), 1000)
+    parts = ["certify", "report", words.clean(report.model.get("source") or "MODEL", 400)]
+    problem = report.problem.get("spec") or report.problem.get("id")
+    if problem:
+        parts += ["--problem", words.clean(problem)]
+    chosen = report.options.get("certificates")
+    if chosen:
+        parts += ["--certificates", words.clean(chosen if isinstance(chosen, str) else ",".join(map(str, chosen)))]
+    given = {flag: report.options.get(flag) for flag in _FLAGS}
+    for flag, value in given.items():
+        if value is not None:
+            parts += [f"--{flag.replace('_', '-')}", words.clean(value)]
+    return shlex.join(parts) + (" --quick" if report.options.get("quick") else "")
 
 
 def _resource(name: str) -> str:
@@ -394,7 +409,7 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
         "option_facts": _facts(report.options),
         "numeric_facts": _facts(report.numerics),
         "environment_facts": _facts(json_report.stable_environment(report.environment)),
-        "command": _command(report),
+        "command": command(report),
         "digest": json_report.document(report)["digest"],
         "methods": references.methods_text(report),
         "bibtex": references.bibtex(report),

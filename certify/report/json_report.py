@@ -126,8 +126,7 @@ def null_reasons(certificate: Certificate) -> tuple[str, ...]:
     found = []
     shown = shown_log(certificate, certificate.log_bound)
     if shown is None:
-        names = ", ".join(words.clean(name) for name in certificate.missing) or "an ingredient"
-        found.append(f"bound: not evaluated, {names} missing")
+        found.append(f"bound: not evaluated; {words.missing_line(certificate) or 'an ingredient is missing'}")
     else:
         if void(certificate).any():
             first = float(certificate.times[int(np.argmax(void(certificate)))])

@@ -137,6 +137,8 @@ def _judged(certificates: Iterable[Certificate]) -> str:
 
 def methods_text(report: Report) -> str:
     """A paragraph for a methods section, built from what was computed."""
+    if not report.certificates:
+        return "No certificate was evaluated, so there is no method to describe."
     rigors = sorted({c.rigor for c in report.certificates}, reverse=True)
     tally = ", ".join(f"{n} {status.name}" for status, n in words.counts(report.certificates).items())
     quick = " The quick settings were used." if report.options.get("quick") else ""

@@ -99,9 +99,9 @@ def bound_word(certificate: Certificate) -> str:
     bound = last_log_bound(certificate)
     if bound is not None:
         return numbers.up_log(bound)
-    if certificate.log_bound is None:
-        return "missing"
-    return "void" if certificate.status is Status.VOID else numbers.UNDEFINED
+    if certificate.status is Status.VOID:
+        return "void"
+    return "missing" if certificate.log_bound is None else numbers.UNDEFINED
 
 
 def ratio_word(certificate: Certificate, low: float | None, high: float | None, *, ascii_only: bool = False) -> str:
@@ -115,18 +115,24 @@ def ratio_word(certificate: Certificate, low: float | None, high: float | None, 
     return "inf" if bound == math.inf else "none"
 
 
+def missing_line(certificate: Certificate) -> str:
+    """What a certificate lacks, in one clause; empty if nothing."""
+    lacks = [clean(item) for item in certificate.missing]
+    if not lacks or lacks[0].startswith("needs "):
+        return "; ".join(lacks)
+    return f"needs {', '.join(lacks)}, which could not be computed"
+
+
 def _first_reason(certificate: Certificate) -> str:
     if certificate.reasons:
         return clean(certificate.reasons[0], 600)
-    if certificate.missing:
-        return "needs " + ", ".join(clean(name) for name in certificate.missing) + ", which could not be computed"
-    return ""
+    return missing_line(certificate)
 
 
 def _vacuous(certificate: Certificate) -> str:
     bound, trivial = last_log_bound(certificate), last_log_trivial(certificate)
     if bound == math.inf:
-        return "vacuous: infinite" + (f"; {_first_reason(certificate)}" if _first_reason(certificate) else "")
+        return "vacuous: " + (_first_reason(certificate) or "the bound is infinite")
     if bound is None or trivial is None:
         return "vacuous: " + (_first_reason(certificate) or "no better than saying nothing")
     relation = "larger than" if bound > trivial else "no smaller than"
@@ -161,21 +167,23 @@ def reason_line(certificate: Certificate) -> str:
         return _contradicted(certificate)
     if status is Status.VOID:
         return _void(certificate)
+    if certificate.log_bound is None:
+        return "no bound: " + (reason or "an ingredient is missing")
     if status is Status.VACUOUS:
         return _vacuous(certificate)
     if status is Status.INDICATIVE:
         if bound is None:
-            return "no estimate: " + (reason or "an ingredient is missing")
+            return f"no estimate: {reason or numbers.UNDEFINED}"
         return f"estimate {numbers.up_log(bound)}, not a bound: " + (reason or "an ingredient is only sampled")
     if bound is None:
-        return "no bound: " + (reason or "an ingredient is missing")
-    return f"at most {numbers.up_log(bound)}, given what could not be checked: " + (reason or "see its hypotheses")
+        return f"no bound: {reason or numbers.UNDEFINED}"
+    return f"at most {numbers.up_log(bound)}, with a condition: " + (reason or "see its hypotheses")
 
 
 def short_reason(certificate: Certificate) -> str:
     """``reason_line`` without the numbers that stand in the row above it anyway."""
     line = reason_line(certificate)
-    line = re.sub(r"^at most \S+, given", "at most, given", line)
+    line = re.sub(r"^at most \S+, with", "at most, with", line)
     return re.sub(r"^estimate \S+, not a bound: ", "estimate, not a bound: ", line)
 
 

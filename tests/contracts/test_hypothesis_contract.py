@@ -1,4 +1,4 @@
-"""Every hypothesis is seen to hold, to fail and to be unknown; those that never do one of them are listed with the reason."""
+"""Every hypothesis is seen to hold, to fail and to be unknown; one that never holds or never fails has a reason."""
 
 import math
 from typing import Any

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -13,11 +15,15 @@ from scipy.special import digamma, lambertw
 
 from tests.strategies import generators, reals
 from theory.bkw import Bkw
+from theory.flow import FlowJets
 from theory.kernels import maxwell
 from theory.quadrature import Rule, polar_rule
 
+Field = Callable[[np.ndarray], np.ndarray]
+
 TWO, THREE = Bkw(2, 1 / 16, 0.5, 0.0), Bkw(3, 1 / 24, 1.0, 5.5)
 LATE = Bkw(2, 1 / 16, 0.5, 0.5)
+FOUR, FIVE = Bkw(4, 1 / 24, 1.0, 4.5), Bkw(5, 1 / 24, 1.0, 3.9)
 BOTH = pytest.mark.parametrize("bkw", [TWO, THREE], ids=["2d", "3d"])
 
 # t, K, E r^4, H, I, dH/dt
@@ -45,6 +51,11 @@ def rule(bkw: Bkw, t: float, angles: int = 8) -> Rule:
 def directions(bkw: Bkw, rng: np.random.Generator, n: int) -> np.ndarray:
     v = rng.standard_normal((n, bkw.d))
     return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def along(f: Field, v: np.ndarray, direction: np.ndarray) -> Callable[[float], np.ndarray]:
+    """The field on the line through v."""
+    return lambda x: f(v + x * direction)
 
 
 def derivative(f: Callable[[float], np.ndarray], x: float, h: float) -> np.ndarray:
@@ -86,6 +97,10 @@ def test_entropy_production_and_kinetic_power_of_the_drift(bkw: Bkw) -> None:
     assert nodes.integrate(np.sum(drift * drift, axis=1))[0] == pytest.approx(friction**2 * excess, rel=1e-9)
 
 
+def density(bkw: Bkw, v: np.ndarray, t: float) -> np.ndarray:
+    return np.exp(bkw.log_density(t, v))
+
+
 @BOTH
 def test_density_solves_the_landau_equation_with_the_explicit_pair_integral(bkw: Bkw) -> None:
     t, d = bkw.t0 + 0.4, bkw.d
@@ -97,8 +112,8 @@ def test_density_solves_the_landau_equation_with_the_explicit_pair_integral(bkw:
         return np.exp(bkw.log_density(t, v)) * (nodes.weights @ pairs[..., 0])
 
     for v in (np.array([0.3, -0.2, 0.5])[:d], np.array([1.1, 0.7, -0.4])[:d], np.array([-2.0, 1.0, 1.5])[:d]):
-        collisions = sum(derivative(lambda x, j=j, v=v: flux(v + x * np.eye(d)[j])[j], 0.0, 1e-2) for j in range(d))
-        change = derivative(lambda s, v=v: np.exp(bkw.log_density(s, v)), t, 1e-2)
+        collisions = sum(float(derivative(along(flux, v, e), 0.0, 1e-2) @ e) for e in np.eye(d))
+        change = float(derivative(partial(density, bkw, v), t, 1e-2))
         assert change == pytest.approx(collisions, rel=1e-5)
         assert abs(change) > 1e-5
 
@@ -150,7 +165,7 @@ def test_flow_in_2d_is_the_lambert_w_formula(t: float, radii: list[float]) -> No
     assert TWO.flow_radius(t, r) == pytest.approx(closed, rel=1e-6)
 
 
-def log_masses(bkw: Bkw, t: float, log_r: object) -> tuple:
+def log_masses(bkw: Bkw, t: float, log_r: Any) -> tuple:
     """Logarithms of the mass inside and outside, in 80 digits."""
     d = bkw.d
     k = 1 - mpmath.mpf(bkw.amplitude) * mpmath.exp(-2 * (d - 1) * mpmath.mpf(bkw.strength) * mpmath.mpf(t))
@@ -162,8 +177,8 @@ def log_masses(bkw: Bkw, t: float, log_r: object) -> tuple:
     return tuple(mpmath.log(p * g[0] + b * g[1]) for g in (lower, upper))
 
 
-@pytest.mark.parametrize("bkw", [TWO, LATE, THREE], ids=["2d-0", "2d-half", "3d"])
-@pytest.mark.parametrize("r", [1e-30, 1e-12, 1e-6, 1e-3, 0.3, 2.0, 8.0, 26.0, 30.0, 100.0])
+@pytest.mark.parametrize("bkw", [TWO, LATE, THREE, FOUR, FIVE], ids=["2d-0", "2d-half", "3d", "4d", "5d"])
+@pytest.mark.parametrize("r", [1e-30, 1e-12, 1e-6, 1e-3, 0.3, 0.9, 2.0, 8.0, 26.0, 30.0, 100.0])
 def test_flow_conserves_mass_to_rounding_error_from_the_core_to_far_out(bkw: Bkw, r: float) -> None:
     with mpmath.workdps(80):
         side, t = int(r > 1), bkw.t0 + 0.5
@@ -219,8 +234,8 @@ def test_flow_jets_are_the_derivatives_of_the_flow(bkw: Bkw, t: float) -> None:
     assert np.array_equal(value, bkw.flow(t, v))
     assert dt == pytest.approx(derivative(lambda s: bkw.flow(s, v), t, h), abs=1e-9)
     for j in range(bkw.d):
-        first = derivative(lambda x, j=j: bkw.flow(t, v + x * e[j]), 0.0, h)
-        second = derivative(lambda x, j=j: bkw.flow_jets(t, v + x * e[j])[2], 0.0, h)
+        first = derivative(along(lambda x: bkw.flow(t, x), v, e[j]), 0.0, h)
+        second = derivative(along(lambda x: bkw.flow_jets(t, x)[2], v, e[j]), 0.0, h)
         assert jacobian[..., j] == pytest.approx(first, abs=1e-7)
         assert hessian[..., j] == pytest.approx(second, abs=1e-6)
 
@@ -228,13 +243,16 @@ def test_flow_jets_are_the_derivatives_of_the_flow(bkw: Bkw, t: float) -> None:
 @CASES
 def test_pushforward_formula_with_the_jets_gives_density_and_score(bkw: Bkw, t: float) -> None:
     v = np.geomspace(1e-3, 9, 40)[:, None] * directions(bkw, np.random.default_rng(6), 40)
-    value, _, jacobian, hessian = bkw.flow_jets(t, v)
-    log_det = np.linalg.slogdet(jacobian)[1]
-    assert bkw.log_density(t, value) + log_det == pytest.approx(bkw.log_density(bkw.t0, v), rel=1e-10, abs=1e-9)
+    value, dt, jacobian, hessian = bkw.flow_jets(t, v)
     inverse = np.linalg.inv(jacobian)
     grad_log_det = np.einsum("nji,nijk->nk", inverse, hessian)
     push = np.einsum("nji,nj->ni", inverse, bkw.score(bkw.t0, v) - grad_log_det)
-    assert push == pytest.approx(bkw.score(t, value), rel=1e-6, abs=1e-6)
+    jets = FlowJets(value[None], dt[None], jacobian[None], hessian[None])
+    log_f = bkw.log_density(t, value)
+    for log_det in (np.linalg.slogdet(jacobian)[1], np.log(jets.det()[0])):
+        assert log_f + log_det == pytest.approx(bkw.log_density(bkw.t0, v), rel=1e-10, abs=1e-9)
+    for score in (push, jets.pushforward_score(bkw.score(bkw.t0, v))[0]):
+        assert score == pytest.approx(bkw.score(t, value), rel=1e-6, abs=1e-6)
 
 
 def test_jets_far_out_are_finite() -> None:
@@ -247,7 +265,7 @@ def test_jets_far_out_are_finite() -> None:
 # --- constants ---------------------------------------------------------------------------------------------------
 
 
-def jacobian_extremes(field: Callable[[np.ndarray], np.ndarray], d: int) -> np.ndarray:
+def jacobian_extremes(field: Field, d: int) -> np.ndarray:
     """Eigenvalues of the gradient of a radial field along a ray (radial, tangential), by central differences."""
     r, h = np.concatenate([np.geomspace(1e-4, 1, 400), np.linspace(1, 8, 400)]), 1e-6
     x, e = r[:, None] * np.eye(d)[0], np.eye(d)
