@@ -1,4 +1,4 @@
-"""Composition root: load a model (file or ``package.module:factory``), certify it on a problem, convert foreign weights."""
+"""Composition root: load a model (file or ``package.module:factory``), certify it, convert foreign weights."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ def _foreign(model: str, problem: Problem | None) -> Run:
     if not isinstance(run, Run):
         lacks = [n for n in _members() if not hasattr(run, n)]
         raise UserError("E205", f"{model} lacks {', '.join(lacks)} of the Run protocol", "See certify/run.py.")
-    return run
+    found: Run = run
+    return found
 
 
 def _members() -> list[str]:
-    return [*Run.__annotations__, *(n for n, x in vars(Run).items() if callable(x) and not n.startswith("_"))]
+    return [n for n, x in vars(Run).items() if not n.startswith("_") and (callable(x) or isinstance(x, property))]
 
 
 def problem_of(run: Run) -> Problem:

@@ -1,4 +1,4 @@
-"""Every plotted number of a report, by name (see ``certify.report.figures``), and what a referee needs to recompute S1-S3."""
+"""Every plotted number of a report, by name, and what a referee needs to recompute S1-S3."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def _moments(context: Context) -> dict[str, Array]:
         out["energy_exact"] = np.array([np.trace(c) + m @ m for m, c in exact])
     if solution is not None:
         path = context.exact_path
-        out["entropy_exact"] = np.array([solution.log_density(t, x) @ weights for t, x in zip(times, path, strict=True)])
+        out["entropy_exact"] = np.array(
+            [solution.log_density(t, x) @ weights for t, x in zip(times, path, strict=True)]
+        )
         rate = [
             np.sum(np.nan_to_num(solution.drift(t, x) * solution.score(t, x)), axis=1) @ weights
             for t, x in zip(times, path, strict=True)
@@ -100,7 +102,7 @@ def _moments(context: Context) -> dict[str, Array]:
 
 
 def _slices(context: Context) -> dict[str, Array]:
-    """Learned density along the first axis (parametrised by the flow of that axis' points), interpolated; exact beside."""
+    """Learned density along the first axis (at the images of that axis' points, interpolated); exact beside."""
     if context.pushed_at_times is None:
         return {}
     chosen = context.times[np.linspace(0, len(context.times) - 1, SLICES).round().astype(int)]
@@ -156,7 +158,7 @@ def _lipschitz(context: Context, found: Mapping[str, Estimate]) -> dict[str, Arr
 
 
 def sample_w1(context: Context) -> dict[str, Array]:
-    """Exact W1 between learned particles and exact samples at a few times, with the noise floor of two exact samples."""
+    """Exact W1 between learned particles and exact samples at a few times, with its noise floor."""
     solution = context.exact
     if solution is None:
         return {}

@@ -110,6 +110,14 @@ class Context:
         return float(np.ceil(self.rule.radius))
 
     @cached_property
+    def exact_particles(self) -> Array:
+        """Fresh particles on their exact characteristics at the quadrature times, (m, n, d)."""
+        solution = self.exact
+        if solution is None:
+            raise ValueError("this problem has no exact solution")
+        return np.stack([solution.flow(t, self.particles) for t in self.grid.flat])
+
+    @cached_property
     def reference(self) -> Array | None:
         """The same particles driven by the exact score, at the window's nodes; see ``reference_particles``."""
         return reference_particles(self)

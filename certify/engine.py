@@ -63,7 +63,7 @@ def evaluate(
         if i.id not in estimates
     )
     used = {i.id: estimates[i.id] for i in theorem.ingredients if i.id in estimates}
-    reasons: list[str] = []
+
     log_bound: Array | None = None
     log_terms: dict[str, Array] = {}
     if not missing:
@@ -75,7 +75,7 @@ def evaluate(
     )
     contradicted = Status.CONTRADICTED in statuses
     status = Status.CONTRADICTED if contradicted else statuses[-1]
-    reasons += _reasons(status, statuses, times, verdicts, wrong, missing, log_bound, trivial, measured, used)
+    reasons = _reasons(status, statuses, times, verdicts, wrong, missing, log_bound, trivial, used)
     rigor = weakest(used.values())
     weakest_id = min(used, key=lambda k: used[k].rigor) if used else (theorem.ingredients[0].id)
     return Certificate(
@@ -162,7 +162,6 @@ def _reasons(
     missing: tuple[str, ...],
     log_bound: Array | None,
     trivial: Array | None,
-    measured: Measured | None,
     used: Mapping[str, Estimate],
 ) -> list[str]:
     """Plain sentences, the decisive one first."""

@@ -51,8 +51,13 @@ class Resting:
     name: str = "identity"
 
     def flow(self, t: Array, v: Array) -> Array:
-        """v at every time."""
+        """V at every time."""
         return np.broadcast_to(v, (len(t), *v.shape)).copy()
+
+    def velocity(self, t: Array, v: Array) -> tuple[Array, Array]:
+        """At rest."""
+        x = self.flow(t, v)
+        return x, np.zeros_like(x)
 
     def jets(self, t: Array, v: Array) -> FlowJets:
         """Identity with derivatives."""
@@ -154,7 +159,7 @@ def _measured(found: Mapping[str, Estimate]) -> dict[str, Measured]:
 
 
 def _sliced(context: Context, theorem: Theorem, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Estimates on the theorem's grid: theorems with an initial error start with the window, the others with the model."""
+    """Estimates on the theorem's grid: with an initial error it starts with the window, otherwise with the model."""
     if not context.is_restart or all(i.id != "initial_error" for i in theorem.ingredients):
         return dict(found)
     full, part = context.grid.n_nodes, context.window.n_nodes
@@ -325,4 +330,3 @@ def _describe_problem(problem: Problem) -> dict[str, Any]:
         "has_exact_solution": problem.exact is not None,
         "degeneracies": list(problem.degeneracies),
     }
-

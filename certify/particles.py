@@ -44,4 +44,3 @@ def reference_particles(context: Context) -> Array | None:
             t += h
         out.append(x)
     return np.stack(out)
-

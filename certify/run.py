@@ -17,13 +17,27 @@ from theory.provenance import Array
 class Run(Protocol):
     """A trained (or exact) flow on a window, with or without a learned score."""
 
-    name: str
-    d: int
-    t0: Fraction
-    T: Fraction
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+
+    @property
+    def t0(self) -> Fraction:
+        """Start of its window; T(t0, .) is the identity."""
+
+    @property
+    def T(self) -> Fraction:
+        """End of its window."""
 
     def flow(self, t: Array, v: Array) -> Array:
         """T(t_k, v_i), shape (m, n, d)."""
+
+    def velocity(self, t: Array, v: Array) -> tuple[Array, Array]:
+        """T and d_t T at (t_k, v_i), each (m, n, d): cheaper than ``jets``."""
 
     def jets(self, t: Array, v: Array) -> FlowJets | None:
         """Flow with derivatives, or None if the model cannot give them (the certificates of section 6 need them)."""

@@ -61,7 +61,7 @@ def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
         return spec
     if settings.flow != "certified":
         raise ValueError(f"unknown flow {settings.flow!r}; known: certified, free")
-    spec = certified_architecture(problem.d, core)
+    spec = certified_architecture(core)
     spec["flow"] |= {"blocks": settings.blocks, "width": settings.width, "lipschitz": settings.lipschitz}
     return spec
 
@@ -96,7 +96,9 @@ def _directions(d: int, angles: int, rng: np.random.Generator) -> tuple[Any, np.
     def sphere(n: int) -> np.ndarray:
         phase = rng.uniform(0, 2 * np.pi, (n, levels, 1)) + 2 * np.pi * np.arange(angles) / angles
         rho = np.sqrt(1 - z * z)[None, :, None]
-        points = np.stack([rho * np.cos(phase), rho * np.sin(phase), np.broadcast_to(z[None, :, None], phase.shape)], -1)
+        points = np.stack(
+            [rho * np.cos(phase), rho * np.sin(phase), np.broadcast_to(z[None, :, None], phase.shape)], -1
+        )
         rotation = np.linalg.qr(rng.standard_normal((n, 3, 3)))[0]
         return np.asarray(points.reshape(n, -1, 3) @ rotation)
 

@@ -92,9 +92,9 @@ class _Activate(torch.autograd.Function):
         base = int(layout.time)
         for i, (j, k) in enumerate(pairs):
             target = out[1 + first + i]
-            torch.mul(tangents[base + j], tangents[base + k], out=target) if z0.shape == jet.shape[1:] else target.copy_(
-                tangents[base + j] * tangents[base + k]
-            )
+            torch.mul(tangents[base + j], tangents[base + k], out=target) if z0.shape == jet.shape[
+                1:
+            ] else target.copy_(tangents[base + j] * tangents[base + k])
             target.mul_(bend).addcmul_(slope, jet[1 + first + i])
         ctx.save_for_backward(jet, shift, *([] if shift_dt is None else [shift_dt]))
         ctx.layout, ctx.kind = layout, kind

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -39,10 +40,10 @@ GROUPS: dict[str, dict[str, Any]] = {
 
 
 def _stack(widths: list[int]) -> nn.ModuleList:
-    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
 
-def _layer(layer: nn.Linear, jet: Tensor, layout: Layout, activation: str) -> Tensor:
+def _layer(layer: Any, jet: Tensor, layout: Layout, activation: str) -> Tensor:
     """Linear layer and activation on a jet: the bias only enters the value."""
     return activate(jet @ layer.weight.T, layout, activation, layer.bias)
 
@@ -132,7 +133,7 @@ class CoreMap(nn.Module):
 
     Where f0 ~ |v|^2 near 0, heat flow makes f0 + const * c of it, and equating the mass inside a circle gives this map:
     r -> r^2 near 0, which no smooth diffeomorphism can do (it would keep f(0) = 0). ``beta`` = 2/3 of the next Taylor
-    coefficient of f0 makes the density B_# f0 smooth at 0; it is read off f0. c(t) is learned, c(t0) = 0, so B(t0, .) = id.
+    coefficient of f0 makes the density B_# f0 smooth at 0; it is read off f0. c(t) is learned, c(t0) = 0.
     B is a homeomorphism, |B(v)| <= |v|, and det DB > 0 off v = 0.
     """
 
@@ -153,7 +154,7 @@ class CoreMap(nn.Module):
         return tau * soft, soft + tau * torch.sigmoid(p) * dp
 
     def squared_radius(self, c: Tensor, q: Tensor) -> Tensor:
-        """x = b^2 with g(x) + 2 c x = g(q): Newton from below, the last step differentiable in c."""
+        """X = b^2 with g(x) + 2 c x = g(q): Newton from below, the last step differentiable in c."""
         g = _mass(q, self.beta)[0]
         with torch.no_grad():
             x = g / (torch.sqrt(c * c + g) + c)
@@ -226,11 +227,19 @@ class CertifiedFlow(nn.Module):
     """T = s(t) * (blocks composed)(B): det J > 0 and proper by construction; T(t0, .) = id exactly.
 
     A block is y + W2 [a(t) * tanh(W1 y + b(t))] with |a| < 1, a(t0) = 0, and W2 rescaled so that its Lipschitz constant
-    is at most ``lipschitz``: ||W2 S|| ||S^-1 W1|| with S balancing the neurons bounds it for every diagonal slope matrix.
+    is at most ``lipschitz``: ||W2 S|| ||S^-1 W1||, S balancing the neurons, bounds it for every diagonal of slopes.
     """
 
     def __init__(
-        self, d: int, window: Window, core: CoreMap | None, *, blocks: int, width: int, time_width: int, lipschitz: float
+        self,
+        d: int,
+        window: Window,
+        core: CoreMap | None,
+        *,
+        blocks: int,
+        width: int,
+        time_width: int,
+        lipschitz: float,
     ) -> None:
         super().__init__()
         self.d, self.window, self.core, self.lipschitz = d, window, core, lipschitz
@@ -315,7 +324,9 @@ class CertifiedFlow(nn.Module):
 
     def diffeomorphism(self) -> bool:
         """By construction, as long as every block's constant is below 1 and all weights are finite."""
-        return all(float(self.block_weights(k)[2].detach()) <= self.lipschitz * (1 + 1e-9) < 1 for k in range(self.blocks))
+        return all(
+            float(self.block_weights(k)[2].detach()) <= self.lipschitz * (1 + 1e-9) < 1 for k in range(self.blocks)
+        )
 
 
 Flow = FreeFlow | CertifiedFlow
@@ -329,11 +340,11 @@ class ScoreNet(nn.Module):
         self.d, self.net = d, Embedded(d, d, window, **shape)
 
     def score(self, t: Tensor, x: Tensor) -> Tensor:
-        """s at x of shape (m, n, d)."""
+        """S at x of shape (m, n, d)."""
         return self.net(t, x[None], Layout(self.d, False, 0))[0]
 
     def score_and_divergence(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """s (m, n, d) and its exact divergence (m, n)."""
+        """S (m, n, d) and its exact divergence (m, n)."""
         layout = Layout(self.d, False, 1)
         jet = self.net(t, seed(x, layout), layout)
         return jet[0], sum(jet[layout.velocity(j), ..., j] for j in range(self.d))
@@ -342,7 +353,7 @@ class ScoreNet(nn.Module):
 FLOW_KINDS = ("free", "certified")
 
 
-def certified_architecture(d: int, core: float | None = None) -> dict[str, Any]:
+def certified_architecture(core: float | None = None) -> dict[str, Any]:
     """Default architecture of the certified flow."""
     flow: dict[str, Any] = {"kind": "certified", "blocks": 4, "width": 64, "time_width": 32, "lipschitz": 0.9}
     return {"flow": flow if core is None else {**flow, "core": core}}
@@ -431,7 +442,7 @@ def expected_shapes(metadata: Mapping[str, Any]) -> dict[str, dict[str, tuple[in
 
 
 def core_coefficient(problem_id: str, empty_core: bool) -> float | None:
-    """h's coefficient for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where no core is needed."""
+    """H's coefficient for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where no core is needed."""
     return 2.0 / 3.0 if empty_core and problem_id == "bkw2d" else None
 
 

@@ -1,8 +1,8 @@
 """Trainer ``pinn-pm``: the paper's method (equations 2.10-2.12, Algorithm 1).
 
 A flow map and a score network, global in time, trained together by implicit score matching at the learned particles,
-mean |s|^2 + 2 div s, plus lambda times the mean squared residual of the characteristic ODE, d_t T - U~(T), with the drift
-of the particles themselves. Divergence and time derivative are exact (jets).
+mean |s|^2 + 2 div s, plus lambda times the mean squared residual of the characteristic ODE, d_t T - U~(T), with the
+drift of the particles themselves. Divergence and time derivative are exact (jets).
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from theory.problem import Problem
 
 @dataclass(frozen=True)
 class Settings:
-    """Training settings. The paper gives Adam, SiLU and lambda = 1, and 1,000 fixed particles (``fresh=false
-    particles=1000``); the rest are our defaults. Fresh particles at every step cannot be memorised, so fewer suffice.
+    """Training settings.
+
+    The paper gives Adam, SiLU and lambda = 1, and 1,000 fixed particles (``fresh=false particles=1000``); the rest are
+    our defaults. Fresh particles at every step cannot be memorised, so fewer suffice.
 
     Parameters
     ----------
@@ -42,9 +44,9 @@ class Settings:
     times : int
         Collocation times per step, stratified over the window.
     warm_up, curriculum : float
-        Fractions of the steps in which the score alone is trained, and in which the collocation window grows to the whole
-        of [t0, T] (ours). Score and flow chase each other: where the flow is wrong, the score is right for the wrong law
-        and drives it on; without these the two diverge together. The later times are fitted once the earlier ones hold.
+        Fractions of the steps in which the score alone is trained, and in which the collocation window grows to all of
+        [t0, T] (ours). Score and flow chase each other: where the flow is wrong, the score is right for the wrong law
+        and drives it on; without these the two diverge together. Later times are fitted once earlier ones hold.
     group : str
         Network group of the paper.
     """
@@ -64,6 +66,8 @@ class Settings:
 
 def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
     """The paper's networks."""
+    if problem.d not in (2, 3):
+        raise ValueError(f"dimension {problem.d} is not 2 or 3")
     return group_architecture(settings.group)
 
 
@@ -101,7 +105,7 @@ class Trainer:
         self._fixed: np.ndarray | None = None
 
     def particles(self, rng: np.random.Generator) -> np.ndarray:
-        """The particles of this step; the fixed set comes from a generator of its own so that a resumed run has the same."""
+        """The particles of this step; a fixed set has a generator of its own, so that a resumed run has the same."""
         if self.settings.fresh:
             return self.problem.initial.sample(self.settings.particles, rng)
         if self._fixed is None:

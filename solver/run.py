@@ -44,6 +44,12 @@ class TorchRun:
         return self._flow(t, v, Layout(self.d, False, 0))[0].numpy()
 
     @torch.no_grad()
+    def velocity(self, t: Array, v: Array) -> tuple[Array, Array]:
+        """T and d_t T, (m, n, d) each."""
+        jet = self._flow(t, v, Layout(self.d, True, 0))
+        return jet[0].numpy(), jet[1].numpy()
+
+    @torch.no_grad()
     def jets(self, t: Array, v: Array) -> FlowJets:
         """Flow with derivatives."""
         layout = Layout(self.d, True, 2)

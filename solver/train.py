@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import math
 import os
+import pickle
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -204,7 +205,7 @@ def _restore(
         return 0, 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise UserError("E102", f"{path} is not a readable run state ({type(error).__name__})", "Delete it.") from None
     if state.get("identity") != json.dumps(dict(identity), sort_keys=True):
         raise UserError("E400", f"{path} belongs to a run with other settings", "Use its settings or another name.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from theory.flow import FlowJets, Growth
+from theory.kernels import maxwell
 from theory.problem import Problem
 from theory.provenance import Array
 
@@ -36,6 +37,10 @@ class FunctionRun:
 
     def flow(self, t: Array, v: Array) -> Array:
         return np.stack([self.jets_at(float(s), v)[0] for s in t])
+
+    def velocity(self, t: Array, v: Array) -> tuple[Array, Array]:
+        parts = [self.jets_at(float(s), v) for s in t]
+        return np.stack([p[0] for p in parts]), np.stack([p[1] for p in parts])
 
     def jets(self, t: Array, v: Array) -> FlowJets:
         return FlowJets(*(np.stack(x) for x in zip(*(self.jets_at(float(s), v) for s in t), strict=True)))
@@ -100,3 +105,109 @@ def gradient_perturbation(problem: Problem, size: float, wave: Array) -> Functio
         return x + a * np.cos(phase)[:, None] * k, size / norm * np.cos(phase)[:, None] * k, jac, hess
 
     return composed(problem, outer, "perturbed exact flow")
+
+
+def translation(problem: Problem, size: float) -> FunctionRun:
+    """x + size (t - t0) e_1 after the exact flow: S1 holds with equality, W2 = size (t - t0)."""
+    t0, d = float(problem.t0), problem.d
+    step = size * np.eye(d)[0]
+
+    def outer(t: float, x: Array) -> tuple[Array, Array, Array, Array]:
+        eye = np.broadcast_to(np.eye(d), (len(x), d, d))
+        return x + (t - t0) * step, np.broadcast_to(step, x.shape), eye, np.zeros((len(x), d, d, d))
+
+    return composed(problem, outer, "translated exact flow")
+
+
+def folded(problem: Problem, slope: float = 1.2) -> FunctionRun:
+    """(v1 (1 - slope (t - t0)/L), v2): det J turns negative inside the window."""
+    t0, length, d = float(problem.t0), float(problem.T - problem.t0), problem.d
+
+    def jets_at(t: float, v: Array) -> tuple[Array, Array, Array, Array]:
+        diagonal = np.ones(d)
+        diagonal[0] = 1 - slope * (t - t0) / length
+        rate = np.zeros(d)
+        rate[0] = -slope / length
+        jac = np.broadcast_to(np.diag(diagonal), (len(v), d, d))
+        return v * diagonal, v * rate, jac, np.zeros((len(v), d, d, d))
+
+    return FunctionRun(problem, jets_at, "folded flow")
+
+
+def scaled(problem: Problem, rate: float, start: float = 1.0) -> FunctionRun:
+    """The flow start * exp(-rate (t - t0)) v."""
+    t0, d = float(problem.t0), problem.d
+
+    def jets_at(t: float, v: Array) -> tuple[Array, Array, Array, Array]:
+        a = start * np.exp(-rate * (t - t0))
+        jac = np.broadcast_to(a * np.eye(d), (len(v), d, d))
+        return a * v, -rate * a * v, jac, np.zeros((len(v), d, d, d))
+
+    return FunctionRun(problem, jets_at, "scaling flow")
+
+
+@dataclass(frozen=True)
+class TruncatedGaussian:
+    """Standard Gaussian in 2D cut off at |v| = R and normalised: it jumps at the circle (THEORY section 6.1)."""
+
+    R: float = 2.0
+    d: int = 2
+
+    @property
+    def mass(self) -> float:
+        """Mass of the Gaussian inside the circle."""
+        return float(-np.expm1(-(self.R**2) / 2))
+
+    @property
+    def temperature(self) -> float:
+        """Variance of one component, T_R."""
+        return float(1 - self.R**2 * np.exp(-(self.R**2) / 2) / (2 * self.mass))
+
+    def log_density(self, v: Array) -> Array:
+        r2 = np.sum(v * v, axis=-1)
+        return np.where(r2 <= self.R**2, -r2 / 2 - np.log(2 * np.pi * self.mass), -np.inf)
+
+    def score(self, v: Array) -> Array:
+        return -v
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        radius = np.sqrt(-2 * np.log1p(-self.mass * rng.random(n)))
+        angle = 2 * np.pi * rng.random(n)
+        return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    def mean(self) -> Array:
+        return np.zeros(2)
+
+    def covariance(self) -> Array:
+        return self.temperature * np.eye(2)
+
+    def tail_moment(self, radius: float, power: int) -> float:
+        if radius >= self.R:
+            return 0.0
+        r, w = np.polynomial.legendre.leggauss(40)
+        r = (self.R + radius) / 2 + (self.R - radius) / 2 * r
+        return float((self.R - radius) / 2 * w @ (r ** (power + 1) * np.exp(-r * r / 2)) / self.mass)
+
+    def score_growth(self, radius: float) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def radial_edges(self) -> Array:
+        return np.linspace(0, self.R, 4)
+
+    def regularity(self) -> tuple[bool, str]:
+        return False, f"f0 jumps at |v| = {self.R:g}"
+
+
+def truncated_problem() -> Problem:
+    """Maxwell molecules started from the truncated Gaussian on [0, 1]."""
+    return Problem(
+        id="truncated-gaussian",
+        title="Truncated Gaussian, Maxwell molecules",
+        kernel=maxwell(2, 1 / 16),
+        t0=Fraction(0),
+        T=Fraction(1),
+        initial=TruncatedGaussian(),
+        exact=None,
+        constants={"d": "2", "kernel": "maxwell", "C": "1/16", "R": "2"},
+        source="THEORY section 6.1",
+    )

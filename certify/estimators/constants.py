@@ -24,20 +24,18 @@ def compute(context: Context) -> dict[str, Estimate]:
     return out
 
 
+_NAMES = (
+    "kappa",
+    "kernel_bound",
+    "kernel_lipschitz",
+    "initial_distance",
+    "initial_entropy",
+    "friction",
+    "initial_error",
+)
 ESTIMATOR = Estimator(
     id="constants",
-    provides={
-        n: Side.BOTH
-        for n in (
-            "kappa",
-            "kernel_bound",
-            "kernel_lipschitz",
-            "initial_distance",
-            "initial_entropy",
-            "friction",
-            "initial_error",
-        )
-    },
+    provides=dict.fromkeys(_NAMES, Side.BOTH),
     rigor=Rigor.EXACT,
     uses_exact_solution=False,
     compute=compute,

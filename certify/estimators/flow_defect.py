@@ -95,7 +95,7 @@ def _moment(problem: object, polynomial: Polynomial, radius: float) -> float:
 _NAMES = ("defect", "defect_l1", "defect_l2", "defect_entropy")
 ESTIMATOR = Estimator(
     id="flow_defect",
-    provides={n: Side.UPPER for n in (*_NAMES, *(f"{x}_tail" for x in _NAMES))},
+    provides=dict.fromkeys((*_NAMES, *(f"{x}_tail" for x in _NAMES)), Side.UPPER),
     rigor=Rigor.NUMERICAL,
     uses_exact_solution=False,
     compute=compute,

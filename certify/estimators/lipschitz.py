@@ -20,8 +20,8 @@ from theory.provenance import Array, Estimate, Rigor, Side, exact
 def verified_norm(w: Array) -> float:
     """Upper bound of the spectral norm that allows for rounding.
 
-    With G = W^T W (or W W^T) computed in floating point, ||G_fl - G|| <= gamma_k |W|^T|W| (Higham), and the spectral norm
-    of the symmetric G_fl is at most its largest computed eigenvalue plus a residual of order n eps ||G||, taken 100 times.
+    With G = W^T W (or W W^T) computed in floating point, ||G_fl - G|| <= gamma_k |W|^T|W| (Higham), and the norm of the
+    symmetric G_fl is at most its largest computed eigenvalue plus a residual of order n eps ||G||, taken 100 times.
     """
     w = np.asarray(w, dtype=np.float64)
     gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
@@ -139,6 +139,7 @@ def sampled(context: Context) -> dict[str, Estimate]:
     }
 
 
+_SPECTRAL = ("learned_score_lipschitz", "learned_score_oscillation", "error_lipschitz", "tail_drift")
 ESTIMATOR = (
     Estimator(
         id="lipschitz_exact",
@@ -150,10 +151,7 @@ ESTIMATOR = (
     ),
     Estimator(
         id="lipschitz_spectral",
-        provides={
-            n: Side.UPPER
-            for n in ("learned_score_lipschitz", "learned_score_oscillation", "error_lipschitz", "tail_drift")
-        },
+        provides=dict.fromkeys(_SPECTRAL, Side.UPPER),
         rigor=Rigor.VERIFIED,
         uses_exact_solution=True,
         compute=learned_score,

@@ -121,7 +121,7 @@ def gelbrich(m1: Array, c1: Array, m2: Array, c2: Array) -> float:
 
 
 def _kantorovich(pushed: Pushforward, exact: Array) -> Array:
-    """Lower bound of W1: largest gap of E phi over phi = min(|x - m|, c) and coordinates, quadrature error subtracted."""
+    """Lower bound of W1: largest gap of E phi over |x|, min(|x|, c) and coordinates, quadrature error subtracted."""
     rule, best = pushed.rule, np.zeros(len(pushed.times))
     radius_learned, radius_exact = np.linalg.norm(pushed.flow, axis=-1), np.linalg.norm(exact, axis=-1)
     trials = [(radius_learned, radius_exact)]

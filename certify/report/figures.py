@@ -2,7 +2,7 @@
 
 Names used from ``Report.arrays``, all optional::
 
-    nodes   residual_rms  stein  defect  defect_error  defect_residual_part  defect_score_part
+    nodes or times   residual_rms  defect  defect_error  defect_residual_part  defect_score_part; nodes   stein
             score_excess_oracle  score_excess_push
     own     lipschitz_times: lipschitz_sampled  lipschitz_bound
             w1_times: w1_lower  w1_upper  w1_floor_low  w1_floor_high  w1_coupled
@@ -101,13 +101,17 @@ def _nodal(
     *,
     first_needed: bool = True,
 ) -> Figure:
-    """A logarithmic figure of nodal arrays, given as (name, label, colour, style)."""
-    inside = report.nodes >= (report.times[0] if len(report.times) else -np.inf)  # a restart's nodes begin before it
+    """A logarithmic figure of arrays over nodes or report times, given as (name, label, colour, style)."""
+    start = report.times[0] if len(report.times) else -np.inf  # a restart's nodes begin before it
     curves = []
     for name, text, color, style in wanted:
-        value = _array(report, name, report.nodes.shape)
-        if value is not None and np.isfinite(axes.log10(value[inside])).any():
-            curves.append(Curve(report.nodes[inside], axes.log10(value[inside]), text, color, style))
+        x = report.nodes
+        value = _array(report, name, x.shape)
+        if value is None:
+            x = report.times
+            value = _array(report, name, x.shape)
+        if value is not None and np.isfinite(axes.log10(value[x >= start])).any():
+            curves.append(Curve(x[x >= start], axes.log10(value[x >= start]), text, color, style))
     if not curves or (first_needed and curves[0].label != wanted[0][1]):
         return _absent(figure_id, caption, _why_absent(report, [w[0] for w in wanted[:2]], caption))
     return _single(figure_id, caption, lambda ax: _log_panel(ax, report.times, curves, label))
