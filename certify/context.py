@@ -107,7 +107,10 @@ class Context:
         """Radius R of the ball on which kernel constants hold."""
         if self.options.radius is not None:
             return self.options.radius
-        return float(np.ceil(self.rule.radius))
+        radius = 1.0
+        while self.problem.initial.tail_moment(radius, 2) > 1e-16:
+            radius += 1.0
+        return radius
 
     @cached_property
     def exact_particles(self) -> Array:

@@ -51,7 +51,7 @@ class Resting:
     name: str = "identity"
 
     def flow(self, t: Array, v: Array) -> Array:
-        """V at every time."""
+        """Start velocities at every time."""
         return np.broadcast_to(v, (len(t), *v.shape)).copy()
 
     def velocity(self, t: Array, v: Array) -> tuple[Array, Array]:

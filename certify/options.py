@@ -38,7 +38,7 @@ class Options:
     """
 
     certificates: tuple[str, ...] = ()
-    times: int = 24
+    times: int = 20
     samples: int = 1000
     w1_samples: int = 1000
     confidence: float = 0.99

@@ -53,7 +53,7 @@ class Pushforward:
 
     @cached_property
     def defect(self) -> Array:
-        """E = d_t T - U[f~] at T(t, v), (m, n, d)."""
+        """Defect e = d_t T - U[f~] at T(t, v), (m, n, d)."""
         return self.dt - self.mean_field_drift(self.score)
 
     @cached_property

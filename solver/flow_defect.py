@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from solver.jets import Layout, log_det_and_score, unpack
-from solver.networks import Flow, certified_architecture, core_coefficient, group_architecture
+from solver.networks import Flow, certified_architecture, core_coefficient
 from theory.drift import maxwell_drift, mean_field_drift, weighted_moments
 from theory.problem import Problem
 
@@ -35,7 +35,9 @@ class Settings:
     grading : float
         Times are t0 + (T - t0) x^grading with x stratified uniform (importance-weighted): > 1 resolves the start.
     flow : str
-        ``certified`` (diffeomorphism by construction) or ``free`` (the paper's network, group A).
+        ``certified`` (diffeomorphism by construction) or ``free`` (the paper's kind of network).
+    blocks, width, lipschitz
+        Of the certified flow; a free flow has ``blocks`` hidden layers of this width.
     """
 
     steps: int = 5000
@@ -55,10 +57,9 @@ def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
     """Architecture for a problem: certified blocks behind a core map where f0 vanishes at a point."""
     core = core_coefficient(problem.id, len(problem.degenerate_points) > 0)
     if settings.flow == "free":
-        spec = group_architecture("A", score=False)
-        if core is not None:
-            spec["flow"]["core"] = core
-        return spec
+        shape = {"velocity_embedding": [settings.width, 1], "time_embedding": [settings.width, 1]}
+        free = {"kind": "free", **shape, "hidden": [settings.width, settings.blocks], "activation": "silu"}
+        return {"flow": free if core is None else {**free, "core": core}}
     if settings.flow != "certified":
         raise ValueError(f"unknown flow {settings.flow!r}; known: certified, free")
     spec = certified_architecture(core)

@@ -154,7 +154,7 @@ class CoreMap(nn.Module):
         return tau * soft, soft + tau * torch.sigmoid(p) * dp
 
     def squared_radius(self, c: Tensor, q: Tensor) -> Tensor:
-        """X = b^2 with g(x) + 2 c x = g(q): Newton from below, the last step differentiable in c."""
+        """Squared radius x = b^2 with g(x) + 2 c x = g(q): Newton from below, the last step differentiable in c."""
         g = _mass(q, self.beta)[0]
         with torch.no_grad():
             x = g / (torch.sqrt(c * c + g) + c)
@@ -340,11 +340,11 @@ class ScoreNet(nn.Module):
         self.d, self.net = d, Embedded(d, d, window, **shape)
 
     def score(self, t: Tensor, x: Tensor) -> Tensor:
-        """S at x of shape (m, n, d)."""
+        """Score at x of shape (m, n, d)."""
         return self.net(t, x[None], Layout(self.d, False, 0))[0]
 
     def score_and_divergence(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """S (m, n, d) and its exact divergence (m, n)."""
+        """Score (m, n, d) and its exact divergence (m, n)."""
         layout = Layout(self.d, False, 1)
         jet = self.net(t, seed(x, layout), layout)
         return jet[0], sum(jet[layout.velocity(j), ..., j] for j in range(self.d))
@@ -442,7 +442,7 @@ def expected_shapes(metadata: Mapping[str, Any]) -> dict[str, dict[str, tuple[in
 
 
 def core_coefficient(problem_id: str, empty_core: bool) -> float | None:
-    """H's coefficient for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where no core is needed."""
+    """Coefficient of h for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where no core is needed."""
     return 2.0 / 3.0 if empty_core and problem_id == "bkw2d" else None
 
 

@@ -121,15 +121,15 @@ def train(
     module = METHODS[method]
     folder = output.with_suffix(output.suffix + ".run")
     state_path = folder / "state.pt"
+    torch.manual_seed(seed)
     try:
         architecture = module.architecture(problem, choice)
+        nets = build(architecture, problem.d, Window(float(problem.t0), float(problem.T)))
     except (ValueError, KeyError) as error:
         raise UserError("E400", f"unusable settings: {error}", "See certify train --help.") from None
-    torch.manual_seed(seed)
     dtype = getattr(torch, choice.dtype, None)
     if dtype not in (torch.float32, torch.float64):
         raise UserError("E400", f"dtype {choice.dtype!r} is unknown", "Write dtype=float32 or dtype=float64.")
-    nets = build(architecture, problem.d, Window(float(problem.t0), float(problem.T)))
     for net in nets.values():
         net.to(dtype)
     parameters = [p for net in nets.values() for p in net.parameters()]

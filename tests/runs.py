@@ -67,20 +67,37 @@ class FunctionRun:
         return {"name": self.name, "problem": self.problem.id, "constants": dict(self.problem.constants)}
 
 
+_KNOWN: dict[tuple[str, float, bytes], tuple[Array, Array, Array, Array]] = {}
+
+
+def exact_jets(problem: Problem) -> Callable[[float, Array], tuple[Array, Array, Array, Array]]:
+    """Jets of the exact flow, remembered: runs on the same quadrature nodes share them."""
+    solution: Any = problem.exact
+
+    def jets_at(t: float, v: Array) -> tuple[Array, Array, Array, Array]:
+        key = (problem.spec, t, v.tobytes())
+        if key not in _KNOWN:
+            if len(_KNOWN) > 128:
+                _KNOWN.clear()
+            _KNOWN[key] = solution.flow_jets(t, v)
+        return _KNOWN[key]
+
+    return jets_at
+
+
 def exact_run(problem: Problem) -> FunctionRun:
     """The exact characteristic flow."""
-    solution: Any = problem.exact
-    return FunctionRun(problem, solution.flow_jets, "exact flow")
+    return FunctionRun(problem, exact_jets(problem), "exact flow")
 
 
 def composed(
     problem: Problem, outer: Callable[[float, Array], tuple[Array, Array, Array, Array]], name: str
 ) -> FunctionRun:
     """P(t, X(t, v)) for an outer map P given by its jets in (t, x)."""
-    solution: Any = problem.exact
+    exact = exact_jets(problem)
 
     def jets_at(t: float, v: Array) -> tuple[Array, Array, Array, Array]:
-        x, dx, jac, hess = solution.flow_jets(t, v)
+        x, dx, jac, hess = exact(t, v)
         y, dy, outer_jac, outer_hess = outer(t, x)
         value_dt = dy + np.einsum("nij,nj->ni", outer_jac, dx)
         jacobian = outer_jac @ jac

@@ -297,13 +297,16 @@ class BkwDensity:
         return 0.0, 1 / k
 
     def radial_edges(self) -> Array:
-        """Panels graded towards the core down to r = 0; f has less than 1e-16 of its mass beyond the last edge."""
+        """Panels graded towards the core down to r = 0; the energy beyond the last edge is below 1e-30.
+
+        So little, because a flow's growth bounds multiply it: beyond this radius even crude ones leave nothing.
+        """
         k = self.solution.coefficients(self.t)[0]
         radius = 1.0
-        while self.tail_moment(radius, 2) > 1e-16:
+        while self.tail_moment(radius, 2) > 1e-30:
             radius *= 1.05
         core = [0.0, 0.02, 0.08, 0.25] if self.core_exponent() else [0.0, 0.25]
-        return np.concatenate([core, np.sqrt(k) * np.array([0.8, 1.4, 2.1, 3.0, 4.2]), [radius]])
+        return np.concatenate([core, np.sqrt(k) * np.array([0.8, 1.4, 2.1, 3.0, 4.2, 6.0]), [radius]])
 
     def core_exponent(self) -> bool:
         """Whether f vanishes (or nearly vanishes) at v = 0, which makes the score singular there."""

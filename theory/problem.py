@@ -145,7 +145,7 @@ class Problem:
     def rule(self, edges: Array | None = None, angles: int | None = None) -> Rule:
         """Quadrature against f_{t0} in polar coordinates around its mean."""
         edges = self.initial.radial_edges() if edges is None else edges
-        angles = (32 if self.d == 2 else 8) if angles is None else angles
+        angles = (16 if self.d == 2 else 8) if angles is None else angles
         return polar_rule(lambda v: np.exp(self.initial.log_density(v)), self.initial.mean(), edges, angles)
 
     def moments(self, t: float) -> tuple[Array, Array]:

@@ -43,7 +43,7 @@ def _under_exact_law(context: Context, solution: ExactSolution) -> tuple[Array, 
     nodes, problem = context.grid.flat, context.problem
     centre = problem.initial.mean()
     edges = problem.initial.radial_edges()
-    rules = [polar_rule(lambda v, t=t: np.exp(solution.log_density(t, v)), centre, edges, 16) for t in nodes]  # type: ignore[misc]
+    rules = [polar_rule(lambda v, t=t: np.exp(solution.log_density(t, v)), centre, edges, 8) for t in nodes]  # type: ignore[misc]
     x = rules[0].nodes
     size = _error(context, solution, nodes, np.broadcast_to(x, (len(nodes), *x.shape)))
     mean = [sum(rule.integrate(e)) for rule, e in zip(rules, size, strict=True)]
