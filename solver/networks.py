@@ -442,7 +442,7 @@ def expected_shapes(metadata: Mapping[str, Any]) -> dict[str, dict[str, tuple[in
 
 
 def core_coefficient(problem_id: str, empty_core: bool) -> float | None:
-    """Coefficient of h for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where no core is needed."""
+    """Coefficient of h for initial data |v|^2 (1 - |v|^2 + ...) (BKW 2D at t = 0): 2/3; None where none is needed."""
     return 2.0 / 3.0 if empty_core and problem_id == "bkw2d" else None
 
 
