@@ -1,0 +1,124 @@
+"""The shipped models, judged end to end: what the README claims of them, and the command line on a real checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certify import cli
+from certify.api import load_run, problem_of
+from certify.judge import judge
+from certify.options import Options
+from certify.results import Certificate, Report, Status
+from theory.theorem import Outcome
+from validation import __main__ as validation_main
+from validation import certificates as validation
+from validation import recompute
+
+MODELS = Path(__file__).parent.parent / "models"
+SMALL = Options(times=6, samples=100, w1_samples=100)
+
+
+def _judge(name: str) -> dict[str, Certificate]:
+    run = load_run(str(MODELS / name))
+    return {c.id: c for c in judge(run, problem_of(run), SMALL).certificates}
+
+
+def _bound(certificate: Certificate) -> float:
+    assert certificate.log_bound is not None
+    return math.exp(certificate.log_bound[-1])
+
+
+def test_every_shipped_model_is_small_and_loads() -> None:
+    files = sorted(MODELS.glob("*.pt"))
+    names = {"bkw2d.pt", "bkw2d-t05.pt", "bkw2d-flow-defect.pt", "bkw2d-t05-flow-defect.pt"}
+    assert {f.name for f in files} >= names
+    for file in files:
+        assert file.stat().st_size < 1_000_000
+        assert load_run(str(file)).d == 2
+
+
+def test_the_flow_defect_model_from_one_half_has_tight_a_posteriori_bounds() -> None:
+    done = _judge("bkw2d-t05-flow-defect.pt")
+    limits = {"stability_w2": 0.006, "stability_wp": 0.0035, "stability_l1": 0.01}
+    for name, limit in limits.items():
+        assert _bound(done[name]) <= limit
+    for name in ("stability_w2", "stability_wp", "stability_wp2", "stability_kl", "stability_l1"):
+        c = done[name]
+        assert c.status is Status.CONDITIONAL
+        assert not c.oracle
+        assert c.measured is not None
+        assert c.measured.lower is not None
+        assert c.log_bound is not None
+        assert (np.exp(c.log_bound) >= c.measured.lower.value).all()
+
+
+def test_the_flow_defect_model_from_zero_resolves_the_core_and_is_a_diffeomorphism_by_construction() -> None:
+    s1 = _judge("bkw2d-flow-defect.pt")["stability_w2"]
+    assert _bound(s1) <= 0.03
+    assert s1.verdicts["orientation"][1].outcome is Outcome.HOLDS
+    assert s1.verdicts["proper"][1].outcome is Outcome.HOLDS
+
+
+def test_the_papers_theorems_are_vacuous_with_a_finite_logarithm_from_one_half_on() -> None:
+    done = _judge("bkw2d-t05.pt")
+    for name in ("thm1", "thm2", "thm5"):
+        c = done[name]
+        assert c.status is Status.VACUOUS
+        assert c.oracle
+        assert c.log_bound is not None
+        assert 100 < c.log_bound[-1] < math.inf
+
+
+def test_the_command_line_reports_a_real_checkpoint_and_a_referee_can_recompute_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "report"
+    model = str(MODELS / "bkw2d-t05-flow-defect.pt")
+    arguments = ["report", model, "--problem", "bkw2d:t0=1/2", "--quick", "-o", str(folder)]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "QUICK" in printed
+    assert "stability_w2" in printed
+    document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    keys = {"schema", "problem", "model", "options", "certificates", "ingredients", "measured", "hypotheses"}
+    assert keys <= document.keys()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 1_000_000
+    assert "<script" not in page
+    assert recompute.main([str(folder)]) == 0
+
+
+def test_a_restart_of_a_longer_model_carries_its_earlier_error_into_every_bound() -> None:
+    run = load_run(str(MODELS / "bkw2d-flow-defect.pt"))
+    from theory.problems import parse_problem
+
+    report = judge(run, parse_problem("bkw2d:t0=1/2"), SMALL)
+    s1 = next(c for c in report.certificates if c.id == "stability_w2")
+    assert s1.log_bound is not None
+    assert math.exp(s1.log_bound[0]) > 0
+    assert report.ingredients["initial_error"].last() > 0
+    assert report.warnings
+
+
+def test_validation_exits_10_when_a_bound_lies_under_a_measured_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = load_run(str(MODELS / "bkw2d-t05-flow-defect.pt"))
+    honest = judge(run, problem_of(run), Options(times=2, samples=50, w1_samples=50))
+
+    def planted(*_: object) -> Report:
+        from dataclasses import replace
+
+        worse = [replace(c, statuses=(Status.CONTRADICTED, *c.statuses[1:])) for c in honest.certificates[:1]]
+        return replace(honest, certificates=tuple(worse))
+
+    monkeypatch.setattr(validation_main, "report_of", planted)
+    assert validation_main.main(["bkw2d", "--models", str(MODELS)]) == 10
+    assert "CONTRADICTED" in capsys.readouterr().out
+    assert validation.contradicted(honest) == []
+    assert validation_main.main(["nonsense"]) == 2
