@@ -24,7 +24,7 @@ def compute(context: Context) -> dict[str, Estimate]:
     if pushed is None:
         return {}
     out: dict[str, Estimate] = {}
-    rule = pushed.rule
+    rule, problem = pushed.rule, pushed.problem
     size = {"nodes": len(rule.weights), "truncation_radius": rule.radius}
 
     def add(name: str, upper: Array, method: str, error: Array) -> None:
@@ -32,16 +32,45 @@ def compute(context: Context) -> dict[str, Estimate]:
 
     squared, error = _upper(pushed, np.sum(pushed.defect**2, axis=-1))
     rule_name = f"nested Gauss-Kronrod x angle rule, {len(rule.weights)} nodes, its error estimate added"
-    add("defect", np.sqrt(squared), rule_name, error)
+    rounding = _rounding(pushed)
+    add("defect", np.sqrt(squared) + _moment_error(pushed) + rounding, rule_name, error)
     if pushed.problem.kernel.is_maxwell:
         norm = np.sqrt(np.sum(pushed.linear_defect**2, axis=-1))
         first, error = _upper(pushed, norm)
-        add("defect_l1", first, rule_name, error)
+        add("defect_l1", first + rounding, rule_name, error)
         second, error = _upper(pushed, norm**2)
-        add("defect_l2", np.sqrt(second), rule_name, error)
+        add("defect_l2", np.sqrt(second) + rounding, rule_name, error)
         entropy, error = _upper(pushed, pushed.diffusion_norm)
-        add("defect_entropy", entropy, rule_name, error)
+        least = [np.trace(c) - np.linalg.eigvalsh(c)[-1] for _, c in map(problem.moments, pushed.times)]
+        floor = rounding / np.sqrt(problem.kernel.strength * np.array(least))
+        add("defect_entropy", (np.sqrt(entropy) + floor) ** 2, rule_name, error)
     return out | _tails(context, pushed)
+
+
+def _rounding(pushed: Pushforward) -> Array:
+    """Rounding error allowed for in the L2 norm of the defect: 64 units of what cancels in d_t T - U, (m,)."""
+    speed = np.sum(pushed.dt**2, axis=-1) + np.sum((pushed.dt - pushed.defect) ** 2, axis=-1)
+    size = np.where(np.isfinite(speed), speed, 0.0) @ pushed.rule.weights
+    return np.asarray(64 * np.finfo(np.float64).eps * np.sqrt(size))
+
+
+def _moment_error(pushed: Pushforward) -> Array:
+    """What the quadrature errors of the learned mean and covariance could change in ||U[f~]||, Maxwell kernel, (m,).
+
+    |dU| <= C [(|d tr| + |d Sigma|)|s| + 4 |dm| |z||s| + (d-1)|dm|] to first order.
+    """
+    kernel, rule, d = pushed.problem.kernel, pushed.rule, pushed.problem.d
+    if not kernel.is_maxwell:
+        return np.zeros(len(pushed.times))
+    z = pushed.flow - pushed.moments[0][:, None]
+    mean = np.linalg.norm(rule.integrate(pushed.flow.swapaxes(-1, -2))[1], axis=-1)
+    error = rule.integrate(np.einsum("mni,mnj->mijn", z, z))[1]
+    covariance = np.linalg.norm(error, axis=(-1, -2)) + np.trace(error, axis1=-2, axis2=-1)
+    s2 = np.sum(pushed.score**2, axis=-1)
+    s2 = np.where(np.isfinite(s2), s2, 0.0)
+    score = np.sqrt(s2 @ rule.weights)
+    mixed = np.sqrt((s2 * np.sum(z * z, axis=-1)) @ rule.weights)
+    return np.asarray(kernel.strength * (covariance * score + 4 * mean * mixed + (d - 1) * mean))
 
 
 def _tails(context: Context, pushed: Pushforward) -> dict[str, Estimate]:

@@ -86,14 +86,15 @@ def test_theorem_2(constants: dict[str, float], risk: float, residual: float, st
     }
 
 
-@given(st.fixed_dictionaries(CONSTANTS | TAILS), *(reals(0, 1) for _ in range(4)))
-def test_theorem_5(constants: dict[str, float], risk: float, residual: float, sampling: float, start: float) -> None:
+@given(st.fixed_dictionaries(CONSTANTS | TAILS), *(reals(0, 1) for _ in range(5)))
+def test_theorem_5(
+    constants: dict[str, float], risk: float, residual: float, sampling: float, start: float, noise: float
+) -> None:
     alpha, l_g = drift_constants(constants)
-    c1 = 2 * (alpha + constants["tail_lipschitz"] + l_g) + 2
-    source = 4 * constants["kernel_bound"] ** 2 * risk + (math.sqrt(residual) + constants["tail_drift"]) ** 2
-    terms = evaluate(
-        "thm5", **constants, excess_risk=risk, residual_energy_mean=residual, sampling_w1=sampling, initial_error=start
-    )
+    c1 = 2 * (alpha + constants["tail_lipschitz"] + l_g) + 3
+    source = 4 * constants["kernel_bound"] ** 2 * risk + (math.sqrt(residual) + constants["tail_drift"]) ** 2 + noise
+    errors = {"excess_risk": risk, "residual_energy_mean": residual, "drift_sampling": noise}
+    terms = evaluate("thm5", **constants, **errors, sampling_w1=sampling, initial_error=start)
     assert sum(terms.values()) == close(math.sqrt(math.exp(c1 * T) * start**2 + forced(c1) * source) + sampling)
     assert terms["sampling"] == close(sampling)
 

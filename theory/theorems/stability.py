@@ -98,7 +98,7 @@ def _linear_defect(t: Any) -> Any:  # e_lin = (s' + c s - c/s) x/s, and |x|/s is
 
 _S1 = {"kappa": lambda t: 0, "initial_distance": lambda t: 0, "defect_tail": lambda t: 0}
 _TRANSLATION = Witness(
-    "any density, learned flow v + t a with |a| = 3/10: equality",
+    "exact flow carried along by t a, |a| = 3/10: equality",
     {**_S1, "defect": lambda t: sympy.Rational(3, 10)},
     lambda t: sympy.Rational(3, 10) * t,
     sharp=True,
