@@ -8,15 +8,15 @@ import numpy as np
 
 from certify.context import Context
 from certify.pushforward import push
-from certify.transport import Enclosure, NotOptimalError, exact_w1
+from certify.transport import NotOptimalError, exact_w1, resolved
 from theory.provenance import Array, Estimate
 
 SLICES = 3
 FLOOR_DRAWS = 8
 
 
-def collect(context: Context, found: Mapping[str, Estimate]) -> dict[str, Array]:
-    """Arrays by name."""
+def collect(context: Context, found: Mapping[str, Estimate]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays by name; by time, whether the sample W1 rises above its noise floor, in words."""
     out: dict[str, Array] = {}
     out |= _nodal(found)
     out |= _raw(context)
@@ -24,8 +24,8 @@ def collect(context: Context, found: Mapping[str, Estimate]) -> dict[str, Array]
     out |= _slices(context)
     out |= _residual_map(context)
     out |= _lipschitz(context, found)
-    out |= sample_w1(context)
-    return {k: np.asarray(x, dtype=np.float64) for k, x in out.items()}
+    measured, words = sample_w1(context)
+    return {k: np.asarray(x, dtype=np.float64) for k, x in (out | measured).items()}, words
 
 
 def _nodal(found: Mapping[str, Estimate]) -> dict[str, Array]:
@@ -157,27 +157,27 @@ def _lipschitz(context: Context, found: Mapping[str, Estimate]) -> dict[str, Arr
     }
 
 
-def sample_w1(context: Context) -> dict[str, Array]:
+def sample_w1(context: Context) -> tuple[dict[str, Array], dict[str, str]]:
     """Exact W1 between learned particles and exact samples at a few times, with its noise floor."""
     solution = context.exact
     if solution is None:
-        return {}
+        return {}, {}
     n = context.options.w1_samples
     rng = context.rng("sample w1")
     times = context.times[np.linspace(0, len(context.times) - 1, 3).round().astype(int)]
     start = context.problem.initial.sample(n, rng)
     rows: list[tuple[float, ...]] = []
+    words: dict[str, str] = {}
     for t, learned in zip(times, context.run.flow(times, start), strict=True):
-        draws = [solution.sample(t, n, rng) for _ in range(3)]
         try:
-            measured = exact_w1(learned, draws[0])
+            measured = exact_w1(learned, solution.sample(t, n, rng))
             coupled = exact_w1(learned, solution.flow(t, start))
-            floors: list[Enclosure] = [exact_w1(draws[i], draws[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
-        except NotOptimalError:
-            continue  # an unfinished LP gives no number at all
+            floors = [exact_w1(solution.sample(t, n, rng), solution.sample(t, n, rng)) for _ in range(FLOOR_DRAWS)]
+        except NotOptimalError as error:
+            words[f"{t:.4g}"] = f"no number: {error}"  # an unfinished LP gives none
+            continue
+        words[f"{t:.4g}"] = resolved(measured, floors)[1]
         low, high = min(f.lower for f in floors), max(f.upper for f in floors)
         rows.append((t, measured.lower, measured.upper, low, high, coupled.upper))
-    if not rows:
-        return {}
     names = ("w1_times", "w1_lower", "w1_upper", "w1_floor_low", "w1_floor_high", "w1_coupled")
-    return dict(zip(names, np.array(rows).T, strict=True))
+    return (dict(zip(names, np.array(rows).T, strict=True)) if rows else {}), words

@@ -35,6 +35,7 @@ TITLES = {
     "l1": "L1 distance of the densities",
     "l2": "L2 distance of the densities",
     "l2_relative": "relative L2 distance of the densities",
+    "l2_kde": "relative L2 error of a kernel density estimate",
     "trajectory": "trajectory error, L2 over particles",
     "particles": "mean squared error against the N-body system",
     "mean_w1": "expected W1 of particles to the density",
@@ -249,7 +250,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     done = certificates(context, found, known, measured, trivial, names)
     verdicts = {key: v for c in done for key, v in c.verdicts.items()}
     incomplete = INTERRUPTED in seconds
-    plotted = {} if incomplete else arrays.collect(context, found)
+    plotted, w1_words = ({}, {}) if incomplete else arrays.collect(context, found)
     seconds["total"] = time.monotonic() - began
     described = dict(run.describe())
     warnings = []
@@ -282,6 +283,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
             "ball_radius": context.radius,
             "fresh_particles": len(context.particles),
             "seed": options.seed,
+            "sample_w1": w1_words,
             "defect_quadrature_error_relative": defect_error(context),
         },
         environment={

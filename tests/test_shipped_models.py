@@ -122,3 +122,15 @@ def test_validation_exits_10_when_a_bound_lies_under_a_measured_value(
     assert "CONTRADICTED" in capsys.readouterr().out
     assert validation.contradicted(honest) == []
     assert validation_main.main(["nonsense"]) == 2
+
+
+def test_two_samples_of_one_law_are_reported_as_not_resolved_and_a_kde_is_mostly_noise() -> None:
+    from tests.runs import exact_run
+    from theory.problems import parse_problem
+
+    problem = parse_problem("bkw2d:t0=1/2")
+    report = judge(exact_run(problem), problem, Options(times=2, samples=300, w1_samples=200))
+    assert all(words.startswith("not resolved") for words in report.numerics["sample_w1"].values())
+    upper = report.measured["l2_kde"].upper
+    assert upper is not None
+    assert 0.1 < upper.last() < 0.6
