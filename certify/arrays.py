@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from certify.context import Context
-from certify.pushforward import push
 from certify.transport import NotOptimalError, exact_w1, resolved
+from theory.drift import maxwell_drift
 from theory.provenance import Array, Estimate
 
 SLICES = 3
@@ -128,21 +128,20 @@ def _slices(context: Context) -> dict[str, Array]:
 
 def _residual_map(context: Context) -> dict[str, Array]:
     """|flow defect| at the last time over start velocities in the plane of the first two axes."""
-    pushed = context.pushed_at_times
-    if pushed is None:
+    pushed, problem = context.pushed_at_times, context.problem
+    if pushed is None or not problem.kernel.is_maxwell:
         return {}
     axis = np.linspace(-3.5, 3.5, 41) + 1e-9
     x, y = np.meshgrid(axis, axis)
-    points = np.zeros((x.size, context.problem.d))
+    points = np.zeros((x.size, problem.d))
     points[:, 0], points[:, 1] = x.ravel(), y.ravel()
-    from dataclasses import replace as changed
-
-    rule = changed(pushed.rule, nodes=points, weights=np.zeros(len(points)), coarse=np.zeros(len(points)))
-    local = push(context.run, context.problem, rule, context.times[-1:], lambda *_: None, "map")
-    if local is None or not context.problem.kernel.is_maxwell:
+    jets = context.run.jets(context.times[-1:], points)
+    if jets is None:
         return {}
-    object.__setattr__(local, "moments", tuple(m[-1:] for m in pushed.moments))
-    size = np.linalg.norm(local.defect[0], axis=-1).reshape(x.shape)
+    score = jets.pushforward_score(problem.initial.score(points))
+    last = (m[-1:] for m in pushed.moments)
+    defect = jets.dt - maxwell_drift(problem.kernel.strength, jets.value, score, *last)
+    size = np.linalg.norm(defect[0], axis=-1).reshape(x.shape)
     return {"residual_map_x": axis, "residual_map_y": axis, "residual_map": np.nan_to_num(size, posinf=0.0)}
 
 

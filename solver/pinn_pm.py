@@ -64,10 +64,8 @@ class Settings:
     dtype: str = "float32"
 
 
-def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
+def architecture(_: Problem, settings: Settings) -> dict[str, Any]:
     """The paper's networks."""
-    if problem.d not in (2, 3):
-        raise ValueError(f"dimension {problem.d} is not 2 or 3")
     return group_architecture(settings.group)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from theory.gronwall import Ops
-from theory.provenance import Array, Side
+from theory.provenance import Side
 
 
 class Outcome(Enum):
@@ -155,6 +155,3 @@ class Theorem:
             If an ingredient is missing: no constant of a theorem has a default.
         """
         return self.formula(ops, **{i.id: values[i.id] for i in self.ingredients})
-
-
-Nodal = Array | float

@@ -8,6 +8,7 @@ from numpy.polynomial import Polynomial
 from certify.context import Context
 from certify.estimator import Estimator
 from certify.pushforward import Pushforward
+from theory.problem import Problem
 from theory.provenance import Array, Estimate, Rigor, Side
 
 
@@ -115,10 +116,9 @@ def _tails(context: Context, pushed: Pushforward) -> dict[str, Estimate]:
     }
 
 
-def _moment(problem: object, polynomial: Polynomial, radius: float) -> float:
+def _moment(problem: Problem, polynomial: Polynomial, radius: float) -> float:
     """Integral of a polynomial in |v - mean| with non-negative coefficients against f0 outside the ball."""
-    initial = problem.initial  # type: ignore[attr-defined]
-    return float(sum(a * initial.tail_moment(radius, k) for k, a in enumerate(polynomial.coef)))
+    return sum(float(a) * problem.initial.tail_moment(radius, k) for k, a in enumerate(polynomial.coef))
 
 
 _NAMES = ("defect", "defect_l1", "defect_l2", "defect_entropy")
