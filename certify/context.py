@@ -98,6 +98,11 @@ class Context:
         return np.stack([solution.flow(t, self.rule.nodes) for t in self.times])
 
     @cached_property
+    def learned_path(self) -> Array:
+        """Learned flow of the quadrature nodes at the report times, (m, n, d)."""
+        return self.run.flow(self.times, self.rule.nodes)
+
+    @cached_property
     def particles(self) -> Array:
         """Fresh start velocities (n, d), drawn from f0 with the report's seed, never used in training."""
         return self.problem.initial.sample(self.options.samples, self.rng("particles"))

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from certify import arrays, facts
+from certify.brackets import brackets, density_distances, stability
+from certify.budget import budget
 from certify.context import Context
 from certify.engine import evaluate
 from certify.estimator import ESTIMATORS
@@ -23,7 +25,7 @@ from theory.errors import UserError
 from theory.flow import FlowJets, Growth
 from theory.problem import Problem
 from theory.provenance import Array, Estimate
-from theory.theorem import Theorem
+from theory.theorem import Scope, Theorem
 from theory.theorems import THEOREMS
 
 INTERRUPTED = "interrupted"
@@ -35,10 +37,18 @@ TITLES = {
     "l1": "L1 distance of the densities",
     "l2": "L2 distance of the densities",
     "l2_relative": "relative L2 distance of the densities",
+    "chi2": "weighted L2 distance (1/M) of the densities, squared",
     "l2_kde": "relative L2 error of a kernel density estimate",
+    "kde": "expected L2 error of a Gaussian kernel density estimate",
+    "kde_compact": "expected L2 error of an Epanechnikov kernel density estimate",
     "trajectory": "trajectory error, L2 over particles",
     "particles": "mean squared error against the N-body system",
+    "particles_rms": "rms error against the N-body system",
     "mean_w1": "expected W1 of particles to the density",
+    "observable": "expected error of the mean speed",
+    "score_error": "mean squared score error under the exact law",
+    "drift_mismatch": "learned drift against exact drift at the learned particles, L2",
+    "drift_lipschitz": "Lipschitz constant of the exact drift",
 }
 
 
@@ -156,12 +166,28 @@ def _measured(found: Mapping[str, Estimate]) -> dict[str, Measured]:
             shown = upper or lower
             assert shown is not None  # noqa: S101 - narrowing only
             out[name] = Measured(name, title, lower, upper, shown.method)
+    if "particles" in out:
+        out["particles_rms"] = _root(out["particles"])
+    if "sampling_w1_floor" in found:
+        floor = found["sampling_w1_floor"]  # below the distance of any N points from f_t, learned or not
+        out["mean_w1"] = Measured("mean_w1", TITLES["mean_w1"], floor, None, floor.method)
     return out
 
 
+def _root(squared: Measured) -> Measured:
+    """Square root of a measured mean square."""
+    lower, upper = (None if e is None else replace(e, value=np.sqrt(e.value)) for e in (squared.lower, squared.upper))
+    return Measured("particles_rms", TITLES["particles_rms"], lower, upper, squared.method)
+
+
+def _own_window(context: Context, theorem: Theorem) -> bool:
+    """Whether a theorem starts with the judged window and not with the model."""
+    return context.is_restart and theorem.scope is not Scope.MODEL
+
+
 def _sliced(context: Context, theorem: Theorem, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Estimates on the theorem's grid: with an initial error it starts with the window, otherwise with the model."""
-    if not context.is_restart or all(i.id != "initial_error" for i in theorem.ingredients):
+    """Estimates on the theorem's grid."""
+    if not _own_window(context, theorem):
         return dict(found)
     full, part = context.grid.n_nodes, context.window.n_nodes
     out = {}
@@ -183,20 +209,37 @@ def certificates(
     out = []
     for name in names:
         theorem = THEOREMS[name]
-        own = context.is_restart and any(i.id == "initial_error" for i in theorem.ingredients)
-        out.append(
-            evaluate(
-                theorem,
-                context.window if own else context.grid,
-                _sliced(context, theorem, found),
-                known,
-                report_from=context.start,
-                trivial=trivial.get(theorem.id),
-                measured=measured.get(theorem.bounds),
-                needs=_needs(),
-            )
+        grid = context.window if _own_window(context, theorem) else context.grid
+        own = _sliced(context, theorem, found)
+        certificate = evaluate(
+            theorem,
+            grid,
+            own,
+            known,
+            report_from=context.start,
+            trivial=trivial.get(theorem.id),
+            measured=measured.get(theorem.bounds),
+            needs=_needs(),
         )
+        out.append(replace(certificate, budget=budget(theorem, grid, own)))
     return out
+
+
+def judge_all(
+    context: Context,
+    found: dict[str, Estimate],
+    known: dict[str, Any],
+    measured: Mapping[str, Measured],
+    trivial: Mapping[str, Array],
+) -> dict[str, Certificate]:
+    """Every theorem; S1 and S2 come first, because their bounds are ingredients of others (entered into ``found``)."""
+    first = [n for n, t in THEOREMS.items() if t.scope is Scope.MODEL]
+    done = {c.id: c for c in certificates(context, found, known, measured, trivial, first)}
+    found |= density_distances(done, restart=context.is_restart)
+    known["stability"] = stability(done)
+    rest = [n for n in THEOREMS if n not in done]
+    done |= {c.id: c for c in certificates(context, found, known, measured, trivial, rest)}
+    return {name: done[name] for name in THEOREMS}
 
 
 def trivial_bounds(context: Context) -> dict[str, Array]:
@@ -213,9 +256,27 @@ def trivial_bounds(context: Context) -> dict[str, Array]:
         if bound is not None:
             # two densities are never further apart than 2 in L1
             out[name] = np.minimum(bound, np.log(2.0)) if theorem.bounds == "l1" else bound
-    rest = out.get("stability_w2")
+    return out
+
+
+def trivial_particle_bounds(rest: Array | None, found: Mapping[str, Estimate]) -> dict[str, Array]:
+    """The same for the theorems about particles, scores and density estimates, from S1 of the resting flow.
+
+    Particles that rest are as far from f_t as S1 says and N samples are; the score 0 is off by the Fisher information,
+    which only falls; the density estimate 0 by the norm of f_t.
+    """
+    out: dict[str, Array] = {}
     if rest is not None:
-        out |= {"thm1": rest, "thm2": 2 * rest, "thm5": rest}
+        out = dict.fromkeys((n for n, t in THEOREMS.items() if t.bounds in ("trajectory", "particles_rms")), rest)
+        out |= {"thm1_law": rest, "thm2": 2 * rest}
+        if "sampling_w1" in found:
+            with np.errstate(divide="ignore"):
+                cloud = np.logaddexp(rest, np.log(np.asarray(found["sampling_w1"].value)))
+            out |= dict.fromkeys((n for n, t in THEOREMS.items() if t.bounds == "mean_w1"), cloud)
+    for bounds, key in (("score_error", "fisher_initial"), ("kde", "density_norm"), ("kde_compact", "density_norm")):
+        if key in found and rest is not None:
+            value = np.log(np.broadcast_to(np.asarray(found[key].value), rest.shape))
+            out |= dict.fromkeys((n for n, t in THEOREMS.items() if t.bounds == bounds), value)
     return out
 
 
@@ -245,9 +306,14 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     names = options.certificates or tuple(THEOREMS)
     found, seconds = estimates_of(context)
     known = facts.gather(context)
+    for fact, key in (("fisher_initial", "fisher_initial"), ("density_curvature", "density_hessian")):
+        if key in found:
+            known[fact] = found[key].value
     measured = _measured(found)
     trivial = trivial_bounds(context)
-    done = certificates(context, found, known, measured, trivial, names)
+    trivial |= trivial_particle_bounds(trivial.get("stability_w2"), found)
+    every = judge_all(context, found, known, measured, trivial)
+    done = [every[name] for name in names]
     verdicts = {key: v for c in done for key, v in c.verdicts.items()}
     incomplete = INTERRUPTED in seconds
     plotted, w1_words = ({}, {}) if incomplete else arrays.collect(context, found)
@@ -292,6 +358,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
         },
         warnings=tuple(warnings),
         incomplete=incomplete,
+        brackets=brackets(every, found),
         wall_times=seconds,
     )
 

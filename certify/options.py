@@ -12,6 +12,9 @@ def silent(stage: str, done: int, total: int) -> None:
     """Progress callback that says nothing."""
 
 
+PARTICLE_RATES = ("best", "ot", "explicit", "paper")
+
+
 @dataclass(frozen=True)
 class Options:
     """What to compute and how hard to try.
@@ -31,6 +34,9 @@ class Options:
     seed : int
     radius : float or None
         Radius R of the ball on which the kernel constants hold; None: chosen from the problem.
+    particle_rate : str
+        Sampling term of Theorems 3 and 5: ``best`` (the smaller valid one), ``ot`` (exact optimal transport),
+        ``explicit`` (closed-form constants) or ``paper`` (N^(-1/2), which is no theorem).
     tolerance : float
         Relative quadrature error of the flow defect aimed at by refinement.
     quick : bool
@@ -44,5 +50,6 @@ class Options:
     confidence: float = 0.99
     seed: int = 0
     radius: float | None = None
+    particle_rate: str = "best"
     tolerance: float = 0.02
     quick: bool = False

@@ -47,6 +47,39 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One line of an error budget: the bound at the final time if one ingredient were another number. Not a bound.
+
+    ``value``, ``other`` : the ingredient at the final time as used and as replaced (None: no other number is known).
+    ``log_bound`` : natural log of the bound with the other number. ``elasticity`` : d log(bound)/d log(ingredient);
+    divided by log 10 it is the number of decades the ingredient carries through the exponent.
+    """
+
+    ingredient: str
+    value: float
+    other: float | None
+    log_bound: float | None
+    elasticity: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A posteriori interval for a distance of learned and exact density over the report times.
+
+    ``lower`` : LOWER estimate or None. ``upper`` : smallest bound of the certificates that are not void (inf if none),
+    ``certificate`` : the id it comes from at the final time, ``status`` : its status there.
+    """
+
+    id: str
+    title: str
+    lower: Estimate | None
+    upper: Array
+    certificate: str
+    status: Status
+
+
+@dataclass(frozen=True)
 class Certificate:
     """A theorem evaluated on a run. Arrays live on ``times`` (report times, first = start of the window).
 
@@ -72,6 +105,7 @@ class Certificate:
     measured: Measured | None
     reasons: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    budget: tuple[Share, ...] = ()
 
     @property
     def id(self) -> str:
@@ -87,7 +121,7 @@ class Report:
     ``measured`` : errors by id. ``ingredients`` : every estimate used or shown, by id (values at ``nodes``, at
     ``times`` or scalar). ``verdicts`` : every hypothesis checked. ``arrays`` : every plotted number (see
     ``certify.report.figures``). ``numerics`` : quadrature sizes, error estimates, seeds. ``warnings`` : plain
-    sentences to print.
+    sentences to print. ``brackets`` : two-sided a posteriori intervals.
     """
 
     problem: Mapping[str, Any]
@@ -104,4 +138,5 @@ class Report:
     environment: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     incomplete: bool = False
+    brackets: tuple[Bracket, ...] = ()
     wall_times: Mapping[str, float] = field(default_factory=dict)

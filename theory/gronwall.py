@@ -162,6 +162,9 @@ class Ops(Protocol):
     def sqrt(self, x: Any) -> Any:
         """Square root, node-wise or of a result."""
 
+    def now(self, *parts: Any) -> Any:
+        """Non-negative part of a sum of quantities, as a result at every time; what is alone must not be negative."""
+
 
 class NumericOps:
     """Formulas on a time grid: rates at the nodes, results (``LogValue``) at the edges.
@@ -239,6 +242,39 @@ class NumericOps:
         blown = np.maximum.accumulate(np.isposinf(rate).any(axis=1))
         return LogValue(np.concatenate([at_edge[:1], np.where(blown, np.inf, at_edge[1:])]))
 
+    def now(self, *parts: Any) -> LogValue:
+        """See ``Ops``. A part is a number, nodal, or given at the report times.
+
+        Nodal values are interpolated panel by panel (to the end of the panel; to the start of the first); the
+        difference of the interpolants of degree 6 and 4 is the error estimate. Infinite where a node of the panel is.
+        """
+        total, error = np.zeros((2, len(self.grid.edges)))
+        for part in parts:
+            values = np.asarray(part, dtype=np.float64)
+            if len(parts) == 1 and not (values >= 0).all():
+                raise ValueError("a quantity that bounds an error is negative or NaN")
+            if values.shape == (self.grid.n_nodes,):
+                values, slack = self._at_edges(values.reshape(self.grid.nodes.shape))
+                error = error + slack
+            total = total + values
+        if np.isnan(total).any():
+            raise ValueError("a quantity that bounds an error is NaN")
+        self.error = self.error + LogValue.of(error)
+        return LogValue.of(np.maximum(total, 0.0))
+
+    def _at_edges(self, nodal: Array) -> tuple[Array, Array]:
+        """Interpolants of degree 6 at the report times and their differences from those of degree 4."""
+        inner = slice(1, -1)
+        ends, bad = [], np.asarray(~np.isfinite(nodal).all(axis=1))
+        for x in (-1.0, 1.0):
+            at = np.array([x])
+            finite = np.where(bad[:, None], 0.0, nodal)
+            fine = finite @ _interpolant(K7.nodes, at)[0][0]
+            coarse = finite[:, inner] @ _interpolant(K7.nodes[inner], at)[0][0]
+            ends.append((np.where(bad, np.inf, fine), np.where(bad, 0.0, np.abs(fine - coarse))))
+        (start, start_error), (end, end_error) = ends
+        return np.append(start[0], end), np.append(start_error[0], end_error)
+
     def sqrt(self, x: Any) -> Any:
         """Square root; of a result a with accumulated error e, the error becomes sqrt(a + e) - sqrt a."""
         if isinstance(x, LogValue):
@@ -282,6 +318,11 @@ class SymbolicOps:
     def growth(self, alpha: Any) -> sympy.Expr:
         """See ``Ops``."""
         return self._growth(alpha, self.t0)
+
+    def now(self, *parts: Any) -> sympy.Expr:
+        """See ``Ops``."""
+        total = sum((sympy.sympify(x) for x in parts), start=sympy.Integer(0))
+        return total if len(parts) == 1 else sympy.Max(0, total)
 
     def sqrt(self, x: Any) -> sympy.Expr:
         """Square root."""

@@ -17,7 +17,13 @@ score_lipschitz_start     float: Lip of the exact score at the start of the prob
 max_radius                float: largest |position| of the particles seen, learned and reference
 radius                    float: the radius R of the ball
 training_particles        bool: whether the particles were used in training
+covariance_gap            float: |Sigma(t0) - T I| / T, T = tr Sigma / d
+chi2_decay                array (n,): smallest -2 T s_push.z/|z|^2 in the outermost panel; 1 = weight f~^2/M constant
+chi2_bound                array (n,): 2 T / (b^2 K), |T(t, v)| <= a + b|v|, f0's tail no wider than a Gaussian's of K
 problem_t0                float: start of the certificate's window
+fisher_initial            float: Fisher information of the initial density (upper value)
+stability                 Verdict: S1's and S2's hypotheses together
+density_curvature         array: L2 norms of second derivatives of f_t (oracle)
 ========================  ==============================================================================
 """
 
@@ -29,6 +35,7 @@ from theory.provenance import Array
 from theory.theorem import Facts, Hypothesis, Verdict
 
 STEIN_TOLERANCE = 1e-2
+COVARIANCE_TOLERANCE = 1e-12  # rounding of a covariance given in closed form
 
 
 def _last_good(times: Array, good: np.ndarray, start: float) -> float:
@@ -121,6 +128,51 @@ def _fresh(facts: Facts) -> Verdict:
     return Verdict.holds("fresh particles, drawn after training from the report's seed")
 
 
+def _fisher(facts: Facts) -> Verdict:
+    if not facts["maxwell"]:
+        return Verdict.unknown("the Fisher information is known to decay for the true kernels, not for mollified ones")
+    if not np.isfinite(facts["fisher_initial"]):
+        return Verdict.fails("the Fisher information of the initial density is infinite")
+    return Verdict.holds(f"Maxwell kernel on R^d, I(f_t0) <= {facts['fisher_initial']:.4g} (Guillen and Silvestre)")
+
+
+def _stable(facts: Facts) -> Verdict:
+    verdict: Verdict = facts["stability"]
+    return verdict
+
+
+def _smooth_density(facts: Facts) -> Verdict:
+    norm = facts["density_curvature"]
+    if np.isfinite(norm).all():
+        return Verdict.holds(f"second derivatives of f_t are at most {np.max(norm):.3g} in L2 at the report times")
+    return Verdict.fails("the second derivatives of f_t are not square integrable at some report time")
+
+
+def _isotropic_covariance(facts: Facts) -> Verdict:
+    gap = facts["covariance_gap"]
+    if gap <= COVARIANCE_TOLERANCE:
+        return Verdict.holds(f"Sigma = T I at t0 (gap {gap:.1e}), hence at every time")
+    return Verdict.fails(f"the covariance of f0 is not T I: relative gap {gap:.3g}")
+
+
+def _chi2_integrable(facts: Facts) -> Verdict:
+    bound = facts.get("chi2_bound")
+    if bound is not None and (bound > 1).all():
+        return Verdict.holds(
+            f"the flow's growth bound and f0's Gaussian tail give f~ a tail of variance <= {2 / bound.min():.3g} T < 2 T"
+        )
+    decay, times = facts["chi2_decay"], facts["fact_times"]
+    good = decay > 1
+    if good.all():
+        return Verdict.unknown(f"f~^2/M decays at every outermost node (smallest rate ratio {decay.min():.3g} > 1)")
+    bad = int(np.argmin(good))
+    until = _last_good(times, good, facts["problem_t0"])
+    return Verdict.fails(
+        f"f~^2/M still grows at a node of the outermost panel at t = {times[bad]:.4g} (rate ratio {decay[bad]:.3g})",
+        until,
+    )
+
+
 _SAMPLED = ("fact_times", "problem_t0")  # what a check of sampled facts reads besides them
 
 SMOOTH = Hypothesis("smooth", "T(t, .) is twice continuously differentiable", _smooth, ("smooth",))
@@ -144,5 +196,33 @@ BALL = Hypothesis(
 )
 FRESH = Hypothesis("fresh", "particles independent of the trained weights", _fresh, ("training_particles",))
 
+FISHER = Hypothesis(
+    "fisher",
+    "the Fisher information does not grow",
+    _fisher,
+    ("maxwell", "fisher_initial"),
+)
+STABLE = Hypothesis("stable", "the hypotheses of S1 and S2, whose bound enters", _stable, ("stability",))
+SMOOTH_DENSITY = Hypothesis(
+    "smooth_density", "f_t has square integrable second derivatives", _smooth_density, ("density_curvature",)
+)
+
+ISOTROPIC_COVARIANCE = Hypothesis(
+    "isotropic_covariance", "the covariance of f is T I", _isotropic_covariance, ("covariance_gap",)
+)
+CHI2_INTEGRABLE = Hypothesis(
+    "chi2_integrable", "f~^2/M is integrable, M the Maxwellian of f", _chi2_integrable, ("chi2_decay", *_SAMPLED)
+)
+
 PUSHFORWARD = (SMOOTH, ORIENTATION, PROPER, IDENTITY, NO_JUMP, STEIN)
-HYPOTHESES = (*PUSHFORWARD, SCORE_LIPSCHITZ, BALL, FRESH)
+HYPOTHESES = (
+    *PUSHFORWARD,
+    SCORE_LIPSCHITZ,
+    BALL,
+    FRESH,
+    FISHER,
+    STABLE,
+    SMOOTH_DENSITY,
+    ISOTROPIC_COVARIANCE,
+    CHI2_INTEGRABLE,
+)

@@ -76,7 +76,8 @@ class Hypothesis:
 class Ingredient:
     """A quantity a theorem needs.
 
-    ``monotone`` is +1 if the bound increases in it (an UPPER value is needed), -1 if it decreases (LOWER).
+    ``monotone`` is +1 if the bound increases in it (an UPPER value is needed), -1 if it decreases (LOWER). A
+    function of time is given at the quadrature nodes or, if ``at_report``, at the report times.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Ingredient:
     meaning: str
     monotone: int = 1
     unit: str = ""
+    at_report: bool = False
 
     def __post_init__(self) -> None:
         if self.monotone not in (1, -1):
@@ -93,6 +95,14 @@ class Ingredient:
     def needed(self) -> Side:
         """The side an estimate must have."""
         return Side.UPPER if self.monotone > 0 else Side.LOWER
+
+
+class Scope(Enum):
+    """Where a theorem starts: with the model, with the judged window (an initial error enters), or at every instant."""
+
+    MODEL = "model"
+    WINDOW = "window"
+    INSTANT = "instant"
 
 
 @dataclass(frozen=True)
@@ -123,12 +133,12 @@ class Theorem:
     statement : str
         LaTeX.
     bounds : str
-        Id of the error it bounds: w1, w2, kl, l1, trajectory, particles, mean_w1.
+        Id of the error it bounds (see ``certify.judge.TITLES``).
     ingredients, hypotheses, witnesses : tuples
     formula : callable
         ``formula(ops, **ingredients) -> {name: term}``; rates come at time nodes, results live at report times.
-    trivial : str
-        What the bound of the frozen flow T = id is called, in words.
+    notes : tuple of str
+    scope : Scope
     """
 
     id: str
@@ -141,6 +151,7 @@ class Theorem:
     formula: Callable[..., Terms]
     witnesses: tuple[Witness, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    scope: Scope = Scope.MODEL
 
     def __post_init__(self) -> None:
         if not self.witnesses:
