@@ -23,7 +23,6 @@ def collect(context: Context, found: Mapping[str, Estimate]) -> tuple[dict[str, 
     out |= _moments(context)
     out |= _slices(context)
     out |= _residual_map(context)
-    out |= _lipschitz(context, found)
     measured, words = sample_w1(context)
     return {k: np.asarray(x, dtype=np.float64) for k, x in (out | measured).items()}, words
 
@@ -36,6 +35,8 @@ def _nodal(found: Mapping[str, Estimate]) -> dict[str, Array]:
         "defect_score_part": "defect_score_part",
         "excess_risk": "score_excess_oracle",
         "excess_risk_push": "score_excess_push",
+        "excess_risk_fisher": "score_excess_fisher",
+        "excess_risk_push_statistical": "score_excess_statistical",
         "ism_loss": "ism_loss",
     }
     return {array: np.asarray(found[key].value) for key, array in names.items() if key in found}
@@ -143,17 +144,6 @@ def _residual_map(context: Context) -> dict[str, Array]:
     defect = jets.dt - maxwell_drift(problem.kernel.strength, jets.value, score, *last)
     size = np.linalg.norm(defect[0], axis=-1).reshape(x.shape)
     return {"residual_map_x": axis, "residual_map_y": axis, "residual_map": np.nan_to_num(size, posinf=0.0)}
-
-
-def _lipschitz(context: Context, found: Mapping[str, Estimate]) -> dict[str, Array]:
-    if "learned_score_lipschitz" not in found or "learned_score_lipschitz_sampled" not in found:
-        return {}
-    ends = context.times[[0, -1]]
-    return {
-        "lipschitz_times": ends,
-        "lipschitz_sampled": np.full(2, found["learned_score_lipschitz_sampled"].largest()),
-        "lipschitz_bound": np.full(2, found["learned_score_lipschitz"].largest()),
-    }
 
 
 def sample_w1(context: Context) -> tuple[dict[str, Array], dict[str, str]]:

@@ -16,6 +16,7 @@ UPPER = {
     "w2": ("stability_wp2", "stability_w2"),
     "l1": ("stability_l1",),
 }
+DERIVED = ("density_w1", "density_w2", "initial_w2")  # ingredients that are bounds of S1 and S2
 TITLES = {
     "w1": "W1 distance of learned and exact density",
     "w2": "W2 distance of learned and exact density",

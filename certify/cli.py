@@ -40,7 +40,7 @@ from certify.arguments import (
     whole,
 )
 from certify.console import claim_directory, claim_file, note, out, unicode_ok, unwritable, write_text
-from certify.options import Options
+from certify.options import PARTICLE_RATES, Options
 from certify.text import clean, split_hint
 from theory.errors import (
     EXIT_CONTRADICTED,
@@ -93,6 +93,13 @@ def _add_judgement(parser: Parser) -> None:
     )
     what.add_argument("--seed", type=SEED, default=default.seed, metavar="N", help="(%(default)s)")
     what.add_argument("--radius", type=POSITIVE, metavar="R", help="ball of the kernel constants (from the problem)")
+    what.add_argument(
+        "--particle-rate",
+        type=one_of(*PARTICLE_RATES),
+        default=default.particle_rate,
+        metavar="RATE",
+        help=f"sampling term of Theorems 3 and 5: {', '.join(PARTICLE_RATES)} (%(default)s)",
+    )
     what.add_argument("--device", type=one_of("cpu"), default="cpu", help="cpu: bounds are evaluated in float64 there")
     what.add_argument("--quick", action="store_true", help="at most 30 s, marked QUICK everywhere")
     gates = parser.add_argument_group("gates (at the end of the window; one that cannot be decided does not pass)")
@@ -142,6 +149,7 @@ def _options(args: argparse.Namespace) -> Options:
         confidence=args.confidence,
         seed=args.seed,
         radius=args.radius,
+        particle_rate=args.particle_rate,
         quick=args.quick,
     )
 
@@ -310,13 +318,13 @@ def _remove_stale(folder: Path, written: Mapping[str, Path]) -> None:
 
 def _say_verdict(report: Report, results: Sequence[GateResult], code: int, folder: Path) -> None:
     """Why the exit code is not 0, in one line."""
-    from certify.gates import Outcome, contradicted
+    from certify.gates import Outcome, contradicted, crossed
 
     missed = [r for r in results if r.outcome is not Outcome.PASSED]
     if code == EXIT_INTERRUPTED:
         note(f"certify: interrupted: what was computed is in {clean(folder)}, marked INCOMPLETE")
     elif code == EXIT_CONTRADICTED:
-        ids = ", ".join(c.id for c in report.certificates if contradicted(c))
+        ids = ", ".join([*(c.id for c in report.certificates if contradicted(c)), *crossed(report)])
         note(f"certify: CONTRADICTED: {ids}: a measured error exceeds its bound; trust no bound here (exit {code})")
     elif code == EXIT_GATE:
         names = ", ".join(f"{r.name} on {r.certificate} {r.outcome.value}" for r in missed if r.kind != "strict")
@@ -462,6 +470,7 @@ def _recorded_options(section: Mapping[str, Any]) -> Options:
         "w1_samples": W1_SAMPLES,
         "confidence": CONFIDENCE,
         "seed": SEED,
+        "particle_rate": one_of(*PARTICLE_RATES),
         "tolerance": real("a number between 0 and 1", 0.0, 1.0),
     }
     values: dict[str, Any] = {}
@@ -568,7 +577,9 @@ def _problems(args: argparse.Namespace) -> int:
 
 
 def _add_explain(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="*", help="e.g. thm5, S1, score_lipschitz, void, sampled, E109")
+    parser.add_argument(
+        "name", metavar="NAME", nargs="*", help="e.g. thm5, S1, score_lipschitz, elasticity, void, E109"
+    )
 
 
 def _explain(args: argparse.Namespace) -> int:

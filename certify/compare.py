@@ -253,12 +253,36 @@ def diff_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]
                 _arrow(_measured(a.measured), _measured(b.measured)),
             )
         )
+    lines += _bracket_lines(first, second)
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     lines += ["", *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows), ""]
     statuses = sum(old[n].status != new[n].status for n in old if n in new)
     lower = sum(1 for n in old if n in new and _smaller(new[n].log10, old[n].log10))
     higher = sum(1 for n in old if n in new and _smaller(old[n].log10, new[n].log10))
     return [*lines, f"{statuses} statuses changed; {lower} bounds smaller, {higher} larger in the second"]
+
+
+def _brackets(report: Mapping[str, Any]) -> dict[str, str]:
+    """Two-sided intervals at the end of the window, rounded outwards; in words where an end is missing."""
+    found = {}
+    items = report.get("brackets")
+    for item in items if isinstance(items, list) else ():
+        if not (isinstance(item, Mapping) and isinstance(item.get("id"), str)):
+            continue
+        low, high = _last(item.get("lower")), _last(item.get("upper"))
+        left = "none" if low is None else rounded_down(low)
+        right = "none" if high is None else rounded_up(high)
+        crossed = " CONTRADICTED" if item.get("contradicted") is True else ""
+        found[clean(item["id"], 40)] = f"[{left}, {right}]{crossed}"
+    return found
+
+
+def _bracket_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    old, new = _brackets(first), _brackets(second)
+    names = [*old, *(n for n in new if n not in old)]
+    width = max((len(n) for n in names), default=0)
+    shown = [f"between  {n:<{width}}  {_arrow(old.get(n, 'absent'), new.get(n, 'absent'))}" for n in names]
+    return ["", *shown] if shown else []
 
 
 def _smaller(a: float | None, b: float | None) -> bool:

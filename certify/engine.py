@@ -70,12 +70,16 @@ def evaluate(
         log_terms = _terms(theorem, grid, used, shown)
         log_bound = np.asarray(np.logaddexp.reduce(list(log_terms.values()), axis=0)) + ROUNDING
     wrong = _wrong_sides(theorem, used)
+    impossible = _impossible(used, estimates)
     statuses = tuple(
-        _status(k, times, log_bound, valid_until, wrong, used, verdicts, trivial, measured) for k in range(len(times))
+        Status.CONTRADICTED
+        if impossible
+        else _status(k, times, log_bound, valid_until, wrong, used, verdicts, trivial, measured)
+        for k in range(len(times))
     )
     contradicted = Status.CONTRADICTED in statuses
     status = Status.CONTRADICTED if contradicted else statuses[-1]
-    reasons = _reasons(status, statuses, times, verdicts, wrong, missing, log_bound, trivial, used)
+    reasons = [*impossible, *_reasons(status, statuses, times, verdicts, wrong, missing, log_bound, trivial, used)]
     rigor = weakest(used.values())
     weakest_id = min(used, key=lambda k: used[k].rigor) if used else (theorem.ingredients[0].id)
     return Certificate(
@@ -112,6 +116,22 @@ def _wrong_sides(theorem: Theorem, used: Mapping[str, Estimate]) -> list[Ingredi
     """Ingredients whose estimate has the wrong side, or is only a sampled value."""
     bad = [i for i in theorem.ingredients if i.id in used and not used[i.id].side.serves(i.needed)]
     return bad + [i for i in theorem.ingredients if i.id in used and used[i.id].rigor is Rigor.SAMPLED and i not in bad]
+
+
+def _impossible(used: Mapping[str, Estimate], estimates: Mapping[str, Estimate]) -> list[str]:
+    """Upper values of ingredients that lie below a value seen of the same quantity: something is wrong."""
+    out = []
+    for key, upper in used.items():
+        seen = estimates.get(f"{key}_sampled")
+        if seen is None or seen.side is not Side.LOWER or upper.side not in (Side.UPPER, Side.BOTH):
+            continue
+        above, below = np.asarray(seen.value), np.asarray(upper.value)
+        if above.ndim and below.ndim and above.shape != below.shape:
+            above = above.max()  # not on the same times: a value seen at one time against the largest bound
+            below = below.max()
+        if not (above <= below + 1e-9 * np.abs(below) + 1e-12).all():
+            out.append(f"{key}: {np.max(above):.6g} was seen, the upper value is {np.max(below):.6g}")
+    return out
 
 
 def _status(
@@ -168,7 +188,7 @@ def _reasons(
     out: list[str] = []
     if status is Status.CONTRADICTED:
         when = times[statuses.index(Status.CONTRADICTED)]
-        out.append(f"a measured lower value exceeds the bound at t = {when:.4g}: code, assumption or theorem is wrong")
+        out.append(f"a value seen exceeds its bound (t = {when:.4g}): code, assumption or theorem is wrong")
     out += [f"{h.id}: {v.reason}" for h, v in verdicts.values() if v.outcome is Outcome.FAILS]
     out += missing
     if log_bound is not None and status is Status.VACUOUS:

@@ -85,21 +85,94 @@ OUTCOME_MEANING: dict[Outcome, str] = {
     Outcome.UNKNOWN: "nothing speaks against the hypothesis and nothing establishes it: CONDITIONAL at best",
 }
 
+WORDS: dict[str, tuple[str, str]] = {
+    "budget": (
+        "a part of a report",
+        "The error budget of a certificate, at the final time: for every ingredient the value used, the sampled value "
+        "where one is known, log10 of the bound as it is and with the sampled value in its place (that is not a "
+        "bound), and its decades; in the last row every function of time is replaced by its largest value, which is "
+        "still a bound and shows what following the time is worth. Computed in certify/budget.py.",
+    ),
+    "elasticity": (
+        "a number in the error budget",
+        "d log(bound) / d log(ingredient) at the final time, by a relative step of 1e-4. An ingredient that enters the "
+        "bound linearly has 1, one under a square root 1/2; an ingredient of the exponent has its share of the "
+        "exponent, which may be thousands. Factors of one product each carry all of it, so elasticities do not add up.",
+    ),
+    "decades": (
+        "a number in the error budget",
+        "elasticity / ln 10: what log10 of the bound loses, to first order, when the ingredient shrinks by a factor e; "
+        "for a factor of the exponent, the decades of the bound that stand or fall with it. Not a bound.",
+    ),
+    "bracket": (
+        "a part of a report",
+        "A two-sided interval for the distance of learned and exact density: a computable lower bound (Gelbrich, test "
+        "functions) below, the smallest certificate that is not void above. Neither end needs the exact solution. A "
+        "lower end above the upper is a contradiction (exit code 10). Computed in certify/brackets.py.",
+    ),
+    "log-norm": (
+        "a constant",
+        "The largest eigenvalue of the symmetric part of grad U: the one-sided Lipschitz constant, all that the growth "
+        "of a trajectory error needs. It may be negative, and is never larger than the Lipschitz constant. Ingredient "
+        "drift_log_norm.",
+    ),
+    "particle_rate": (
+        "an option",
+        "--particle-rate: the sampling term of Theorems 3 and 5. ot: expected W1 of fresh samples by exact optimal "
+        "transport; explicit: closed-form constants; best: the smaller of the two; paper: N^(-1/2), Assumption 2 of "
+        "the paper, which is no theorem in d = 3 and misses sqrt(log N) in d = 2.",
+    ),
+}
+
+# ingredients that other certificates provide, not an estimator
+_FROM_CERTIFICATES = dict.fromkeys(
+    ("density_w1", "density_w2", "initial_w2"), "the bounds of S1 and S2 (certify/brackets.py)"
+)
+
 _COMMANDS = {
     "alpha": "α", "beta": "β", "delta": "δ", "kappa": "κ", "lambda": "λ", "mu": "μ", "rho": "ρ", "tau": "τ",
-    "sigma": "σ", "nabla": "∇", "Lambda": "Λ", "int": "∫", "le": "≤", "ge": "≥", "top": "⊤", "infty": "∞",
+    "sigma": "σ", "psi": "ψ", "phi": "φ", "partial": "∂", "Delta": "Δ",
+    "nabla": "∇", "Lambda": "Λ", "int": "∫", "le": "≤", "ge": "≥", "top": "⊤", "infty": "∞",
     "cdot": "·", "quad": "   ", "big": "", "Big": "", "left": "", "right": "", "sup": "sup ", "log": "log ",
+    "max": "max", "chi": "χ", "varepsilon": "ε", "epsilon": "ε", "gamma": "γ", "theta": "θ", "omega": "ω",
 }  # fmt: skip
 _ACCENTS = {"tilde": "\u0303", "bar": "\u0304", "hat": "\u0302"}
 
 
+def _argument(text: str) -> tuple[str, str]:
+    """First argument of a command, a brace group or one character, and the rest."""
+    text = text.lstrip()
+    if not text.startswith("{"):
+        return text[:1], text[1:]
+    depth = 0
+    for k, c in enumerate(text):
+        depth += (c == "{") - (c == "}")
+        if not depth:
+            return text[1:k], text[k + 1 :]
+    return text[1:], ""
+
+
+def _fractions_and_roots(text: str) -> str:
+    """Fractions, roots and upright text as Unicode, arguments of any nesting."""
+    match = re.search(r"\\(t?frac|sqrt|mathrm|mathbf|text)(?![A-Za-z])", text)
+    if match is None:
+        return text
+    first, rest = _argument(text[match.end() :])
+    shown = _fractions_and_roots(first)
+    if match[1].endswith("frac"):
+        below, rest = _argument(rest)
+        below = _fractions_and_roots(below)
+        shown = f"{shown}/{below}" if len(shown) == len(below) == 1 else f"({shown})/({below})"
+    elif match[1] == "sqrt":
+        shown = f"√{shown}" if len(shown) == 1 else f"√({shown})"
+    return text[: match.start()] + shown + _fractions_and_roots(rest)
+
+
 def plain(latex: str) -> str | None:
     """LaTeX as readable Unicode; None if it uses a command not known here."""
-    text = latex.replace(r"\,", " ").replace(r"\|", "‖")
-    text = re.sub(r"\\t?frac(\d)(\d)", r"\1/\2", text)
-    text = re.sub(r"\\t?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)
-    text = re.sub(r"\\sqrt\{([^{}]*)\}", r"√(\1)", text)
+    text = _fractions_and_roots(latex.replace(r"\,", " ").replace(r"\|", "‖"))
     text = re.sub(r"\\mathcal ?\{?D\}?", "𝒟", text)
+    text = re.sub(r"\\mathcal ?\{?E\}?", "ℰ", text)
     text = re.sub(r"\\([A-Za-z]+)( ?)", lambda m: _COMMANDS.get(m[1], m[0]), text)
     for name, mark in _ACCENTS.items():
         text = re.sub(rf"\\{name} ?(?:\{{(\w)\}}|(\w))", rf"\1\2{mark}", text)
@@ -200,15 +273,26 @@ def estimators_by_ingredient() -> Mapping[str, list[str]]:
     return found
 
 
+def estimator_places() -> Mapping[str, str]:
+    """Estimator id -> file and line of its function, where the registry can be read without torch."""
+    try:
+        with _without(("torch", "matplotlib", "ot")):
+            registry: Mapping[str, Any] = importlib.import_module("certify.estimator").ESTIMATORS
+            return {name: _place(estimator.compute) for name, estimator in registry.items()}
+    except Exception:  # noqa: BLE001  - a missing or heavy registry only shortens the explanation
+        return {}
+
+
 def _theorem(theorem: Theorem, unicode_ok: bool) -> list[str]:
     estimators = estimators_by_ingredient()
-    lines = [f"{theorem.id} - {theorem.title}", "", "Source", *_paragraph(theorem.source), "", "Statement"]
+    lines = [f"{theorem.id} - {theorem.title}", "", "Source (the paper's numbering)", *_paragraph(theorem.source)]
+    lines += ["", "Statement"]
     lines += [*_formula(theorem.statement, unicode_ok), "", f"Bounds the error {theorem.bounds!r} at every time.", ""]
     lines.append("Needs (side an estimate must have for a bound)")
     for i in theorem.ingredients:
         symbol = plain(i.symbol) if unicode_ok else None
         unit = f" [{i.unit}]" if i.unit else ""
-        served = f"; from {', '.join(estimators[i.id])}" if estimators.get(i.id) else ""
+        served = f"; from {_providers(i.id, estimators)}"
         lines += _item(f"{i.id} ({symbol or i.symbol}), {i.needed.value}", f"{i.meaning}{unit}{served}")
     lines += ["", "Hypotheses"]
     for h in theorem.hypotheses:
@@ -220,8 +304,35 @@ def _theorem(theorem: Theorem, unicode_ok: bool) -> list[str]:
     lines += ["", "Checked against (both sides known in closed form)"]
     for witness in theorem.witnesses:
         lines += _item("equality" if witness.sharp else "inequality", witness.name)
-    module = _place(theorem.formula)
-    return [*lines, "", "Code", f"  formula {module}"]
+    others = [i for i in THEOREMS if i != theorem.id and i.partition("_")[0] == theorem.id.partition("_")[0]]
+    if others and not theorem.id.startswith("stability"):
+        lines += ["", "Other forms", *_paragraph(", ".join(others))]
+    lines += ["", "Code", f"  theorem {_file(theorem)}", f"  formula {_place(theorem.formula)}"]
+    places = estimator_places()
+    used = sorted({e for i in theorem.ingredients for e in estimators.get(i.id, ()) if e in places})
+    return [*lines, *(f"  estimator {name}: {places[name]}" for name in used)]
+
+
+def _providers(ingredient: str, estimators: Mapping[str, list[str]]) -> str:
+    """What provides an ingredient, in words."""
+    if estimators.get(ingredient):
+        return ", ".join(estimators[ingredient])
+    if not estimators:
+        return "an estimator (the registry cannot be read here)"
+    return _FROM_CERTIFICATES.get(ingredient, "no estimator of this version")
+
+
+def _file(theorem: Theorem) -> str:
+    """The file a theorem is registered in."""
+    import pkgutil
+
+    import theory.theorems as package
+
+    for info in pkgutil.iter_modules(package.__path__):
+        found = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "THEOREM", ())
+        if any(t is theorem for t in (found if isinstance(found, tuple) else (found,))):
+            return f"theory/theorems/{info.name}.py"
+    return "outside the registry"
 
 
 def _hypothesis(hypothesis: Hypothesis) -> list[str]:
@@ -291,6 +402,8 @@ def _topics(unicode_ok: bool) -> dict[str, list[Callable[[], list[str]]]]:
         add(hypothesis.id, _hypothesis, hypothesis)
     for ingredient in all_ingredients().values():
         add(ingredient.id, _ingredient, ingredient, unicode_ok)
+    for word, (kind, meaning) in WORDS.items():
+        add(word, _simple, word, kind, meaning)
     for status in Status:
         add(status.name, _status, status)
     for rigor in Rigor:
@@ -312,6 +425,7 @@ def overview() -> list[str]:
         ("Theorems", THEOREMS),
         ("Hypotheses", all_hypotheses()),
         ("Ingredients", all_ingredients()),
+        ("Words of a report", WORDS),
         ("Statuses", (s.name for s in reversed(Status))),
         ("Labels of rigor", (r.label for r in reversed(Rigor))),
         ("Sides", (s.value for s in Side)),

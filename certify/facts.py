@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from certify.context import Context
+from certify.pushforward import Pushforward
 from theory.provenance import Array
 
 
@@ -22,9 +23,12 @@ def gather(context: Context) -> dict[str, Any]:
         "jump": problem.initial.regularity(),
         "maxwell": problem.kernel.is_maxwell,
         "radius": context.radius,
-        "training_particles": False,
+        "training_particles": _reused(context),
         "uniqueness": _uniqueness(context),
     }
+    covariance = problem.initial.covariance()
+    temperature = float(np.trace(covariance)) / problem.d
+    facts["covariance_gap"] = float(np.linalg.norm(covariance - temperature * np.eye(problem.d))) / temperature
     start = run.flow(np.array([t0]), context.rule.nodes)[0]
     facts["identity_gap"] = float(np.max(np.abs(start - context.rule.nodes)))
     facts["proper_growth"] = _growth_along_rays(context, nodes)
@@ -32,6 +36,9 @@ def gather(context: Context) -> dict[str, Any]:
     if pushed is not None:
         facts["min_det"] = np.nan_to_num(pushed.det, nan=-np.inf).min(axis=1)
         facts["stein"], facts["stein_error"] = pushed.stein
+        if problem.kernel.is_maxwell:
+            facts["chi2_decay"] = _weight_decay(pushed)
+            facts["chi2_bound"] = _weight_bound(context, nodes)
     reach = [np.linalg.norm(run.flow(context.window.flat, context.particles), axis=-1).max()]
     if context.exact is not None:
         facts["score_lipschitz"] = np.array([context.exact.score_lipschitz(t) for t in nodes])
@@ -39,6 +46,14 @@ def gather(context: Context) -> dict[str, Any]:
         reach += [np.linalg.norm(context.exact.flow(t, context.particles), axis=-1).max() for t in context.times]
     facts["max_radius"] = float(max(reach))
     return facts
+
+
+def _reused(context: Context) -> bool:
+    """Whether a judged particle is one that the run says it was trained on (``trained_on``, optional)."""
+    known = getattr(context.run, "trained_on", lambda: None)()
+    if known is None:
+        return False  # drawn now, from the report's own generator
+    return bool({v.tobytes() for v in np.asarray(known)} & {v.tobytes() for v in context.particles})
 
 
 def _uniqueness(context: Context) -> str:
@@ -55,3 +70,27 @@ def _growth_along_rays(context: Context, times: Array) -> Array:
     inner = np.linalg.norm(context.run.flow(times, near), axis=-1)
     outer = np.linalg.norm(context.run.flow(times, 10 * near), axis=-1)
     return np.asarray((outer / inner).min(axis=1))
+
+
+def _weight_decay(pushed: Pushforward) -> Array:
+    """Smallest -2 T s_push.z/|z|^2 over the outermost panel, (m,): above 1 where f~^2/M decreases outwards."""
+    problem, rule = pushed.problem, pushed.rule
+    mean, covariance = problem.moments(float(problem.t0))
+    outer = rule.panel == rule.panel.max()
+    z = pushed.flow[:, outer] - mean
+    inward = -np.sum(pushed.score[:, outer] * z, axis=-1) / np.sum(z * z, axis=-1)
+    return np.asarray(np.nan_to_num(2 * np.trace(covariance) / problem.d * inward, nan=-np.inf).min(axis=1))
+
+
+def _weight_bound(context: Context, times: Array) -> Array | None:
+    """2 T/(b^2 K) at the times, |T| <= a + b|v| by construction and f0 <= const e^(-|v|^2/2K'), every K' > K.
+
+    None where the flow gives no growth bound or the initial density does not name K (``tail_variance``).
+    """
+    problem = context.problem
+    growth = context.run.growth(times, context.rule.radius)
+    tail = getattr(problem.initial, "tail_variance", None)
+    if growth is None or tail is None:
+        return None
+    temperature = float(np.trace(problem.initial.covariance())) / problem.d
+    return np.asarray(2 * temperature / (growth.reach[1] ** 2 * float(tail)))

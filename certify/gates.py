@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from certify.results import Certificate, Report, Status
 from certify.text import clean, log_rounded_up
 from theory.errors import EXIT_CONTRADICTED, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_OK
-from theory.provenance import Rigor
+from theory.provenance import Rigor, Side
 
 SOUND = (Status.CONDITIONAL, Status.CERTIFIED)
 
@@ -68,6 +70,18 @@ def at_most(value: float, limit: float) -> Outcome:
 def contradicted(certificate: Certificate) -> bool:
     """Whether a measured lower value exceeds the bound at any report time, not only at the last."""
     return Status.CONTRADICTED in (certificate.status, *certificate.statuses)
+
+
+def crossed(report: Report) -> list[str]:
+    """Two-sided intervals whose lower end lies above the upper one at some time: a contradiction as well."""
+    found = []
+    for b in report.brackets:
+        if b.lower is None or not b.lower.side.serves(Side.LOWER):
+            continue
+        lower = np.asarray(b.lower.value)
+        if lower.ndim == 0 or lower.shape == b.upper.shape:
+            found += [f"{b.id} (lower above upper)"] if bool(np.any(lower > b.upper)) else []
+    return found
 
 
 def log_ratio(certificate: Certificate) -> tuple[float, float]:
@@ -193,7 +207,7 @@ def evaluate(report: Report, gates: Gates, requested: Sequence[str] = ()) -> tup
 
 def exit_code(report: Report, results: Sequence[GateResult]) -> int:
     """10 if anything is contradicted, else 11 if a gate did not pass, else 12 if --strict did not, else 0."""
-    if any(contradicted(c) for c in report.certificates):
+    if any(contradicted(c) for c in report.certificates) or crossed(report):
         return EXIT_CONTRADICTED
     missed = {r.kind for r in results if r.outcome is not Outcome.PASSED}
     if missed - {"strict"}:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from certify import arrays, facts
-from certify.brackets import brackets, density_distances, stability
+from certify.brackets import DERIVED, brackets, density_distances, stability
 from certify.budget import budget
 from certify.context import Context
 from certify.engine import evaluate
@@ -231,15 +231,38 @@ def judge_all(
     known: dict[str, Any],
     measured: Mapping[str, Measured],
     trivial: Mapping[str, Array],
+    names: Iterable[str],
 ) -> dict[str, Certificate]:
-    """Every theorem; S1 and S2 come first, because their bounds are ingredients of others (entered into ``found``)."""
+    """The named theorems and, first, S1-S4: their bounds are ingredients of others (entered into ``found``)."""
     first = [n for n, t in THEOREMS.items() if t.scope is Scope.MODEL]
     done = {c.id: c for c in certificates(context, found, known, measured, trivial, first)}
     found |= density_distances(done, restart=context.is_restart)
     known["stability"] = stability(done)
-    rest = [n for n in THEOREMS if n not in done]
-    done |= {c.id: c for c in certificates(context, found, known, measured, trivial, rest)}
-    return {name: done[name] for name in THEOREMS}
+    rest = [n for n in names if n not in done]
+    return done | {c.id: c for c in certificates(context, found, known, measured, trivial, rest)}
+
+
+# what the trivial bound, the measured error or the bracket of an error needs besides the theorem's own ingredients
+_BESIDES = {
+    "score_error": ("fisher_initial",),
+    "kde": ("density_norm",),
+    "kde_compact": ("density_norm",),
+    "mean_w1": ("sampling_w1", "sampling_w1_floor"),
+    "particles_rms": ("measured_particles_lower", "measured_particles_upper"),
+    **{k: (f"lower_{k}",) for k in ("w1", "w2", "l1")},
+}
+
+
+def estimators_for(names: Iterable[str]) -> list[str]:
+    """Estimators that the named theorems, their measured errors and their budgets draw on."""
+    theorems = [THEOREMS[n] for n in names]
+    if any(i.id in DERIVED for t in theorems for i in t.ingredients):
+        theorems += [t for t in THEOREMS.values() if t.scope is Scope.MODEL]
+    keys = {i.id for t in theorems for i in t.ingredients}
+    keys |= {f"{k}_sampled" for k in keys}
+    keys |= {f"measured_{t.bounds}_{side}" for t in theorems for side in ("lower", "upper")}
+    keys |= {k for t in theorems for k in _BESIDES.get(t.bounds, ())}
+    return [name for name, e in ESTIMATORS.items() if keys & set(e.provides)]
 
 
 def trivial_bounds(context: Context) -> dict[str, Array]:
@@ -304,7 +327,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     if options.quick:
         context = context.quick()
     names = options.certificates or tuple(THEOREMS)
-    found, seconds = estimates_of(context)
+    found, seconds = estimates_of(context, estimators_for(names) if options.certificates else None)
     known = facts.gather(context)
     for fact, key in (("fisher_initial", "fisher_initial"), ("density_curvature", "density_hessian")):
         if key in found:
@@ -312,7 +335,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     measured = _measured(found)
     trivial = trivial_bounds(context)
     trivial |= trivial_particle_bounds(trivial.get("stability_w2"), found)
-    every = judge_all(context, found, known, measured, trivial)
+    every = judge_all(context, found, known, measured, trivial, names)
     done = [every[name] for name in names]
     verdicts = {key: v for c in done for key, v in c.verdicts.items()}
     incomplete = INTERRUPTED in seconds

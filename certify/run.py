@@ -1,6 +1,9 @@
 """Run: all that certify needs of a trained model. Bring your own solver by satisfying this protocol.
 
 Arrays are numpy float64. Times are a vector of shape (m,), start velocities (n, d); results carry the time axis first.
+
+A run may also show the weights of its score network, ``network("score")`` (``HasNetwork``): verified bounds over boxes
+need them. Runs without it get bounds from ``layers`` alone.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 from theory.flow import FlowJets, Growth
+from theory.perceptron import HasNetwork
 from theory.provenance import Array
+
+__all__ = ["HasNetwork", "Run"]
 
 
 @runtime_checkable

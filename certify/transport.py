@@ -125,7 +125,7 @@ def expected_w1_upper(
     :math:`|h|/n`, so by Efron and Stein a single value has variance at most
     :math:`\tfrac12 n E|Y - Y'|^2 / n^2 = \operatorname{tr}\Sigma / n` (equality for a cloud far away on a line), and by
     Chebyshev the mean of the draws falls short of g by :math:`\sqrt{\operatorname{tr}\Sigma / (n\,draws\,\delta)}`
-    with probability at most delta.
+    with probability at most delta; with enough draws Catoni's estimator falls short by less (`catoni_deviation`).
 
     Parameters
     ----------
@@ -153,10 +153,10 @@ def expected_w1_upper(
     ----------
     Boucheron, Lugosi, Massart, Concentration Inequalities, Theorem 3.1 (Efron and Stein).
     """
-    _check_statistics(draws, delta, trace_covariance)
-    _check_cloud("points", points)
+    check_statistics(draws, delta, trace_covariance)
+    check_cloud("points", points)
     values = [exact_w1(points, draw(len(points), rng)).upper for _ in range(draws)]
-    return _chebyshev(values, len(points), trace_covariance, delta, "W1(cloud, law) <= E' W1(cloud, fresh sample)")
+    return confident_mean(values, len(points), trace_covariance, delta, "W1(cloud, law) <= E' W1(cloud, fresh sample)")
 
 
 def expected_empirical_w1_upper(
@@ -166,8 +166,8 @@ def expected_empirical_w1_upper(
 
     By the convexity of `expected_w1_upper`, :math:`E W_1(\mu_n, f) \le E W_1(\mu_n, \mu'_n)` over independent pairs.
     A pair depends on 2n points, each moved at the price :math:`|h|/n`: its variance is at most
-    :math:`\tfrac12 2n E|Y - Y'|^2 / n^2 = 2 \operatorname{tr}\Sigma / n`, and Chebyshev does the rest. The claim is
-    about the expectation, not about one realised sample.
+    :math:`\tfrac12 2n E|Y - Y'|^2 / n^2 = 2 \operatorname{tr}\Sigma / n`, and Chebyshev or Catoni do the rest.
+    The claim is about the expectation, not about one realised sample.
 
     Parameters
     ----------
@@ -180,10 +180,12 @@ def expected_empirical_w1_upper(
     -------
     Estimate, UPPER and STATISTICAL.
     """
-    _check_statistics(draws, delta, trace_covariance)
+    check_statistics(draws, delta, trace_covariance)
     _check_count("n", n)
     values = [exact_w1(draw(n, rng), draw(n, rng)).upper for _ in range(draws)]
-    return _chebyshev(values, n, 2.0 * trace_covariance, delta, "E W1(sample, law) <= E W1 of two independent samples")
+    return confident_mean(
+        values, n, 2.0 * trace_covariance, delta, "E W1(sample, law) <= E W1 of two independent samples"
+    )
 
 
 def resolved(between: Enclosure, floor: Sequence[Enclosure]) -> tuple[bool, str]:
@@ -221,7 +223,8 @@ def resolved(between: Enclosure, floor: Sequence[Enclosure]) -> tuple[bool, str]
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
-def _check_cloud(name: str, z: Array) -> None:
+def check_cloud(name: str, z: Array) -> None:
+    """Refuse what is not a finite float64 array of shape (n, d)."""
     if not isinstance(z, np.ndarray) or z.dtype != np.float64:
         raise ValueError(f"{name} must be a float64 array, got {getattr(z, 'dtype', type(z).__name__)}")
     if z.ndim != 2 or 0 in z.shape:
@@ -237,7 +240,8 @@ def _check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def _check_statistics(draws: int, delta: float, trace_covariance: float) -> None:
+def check_statistics(draws: int, delta: float, trace_covariance: float) -> None:
+    """Refuse settings under which no confidence bound exists."""
     _check_count("draws", draws)
     if not 0.0 < delta < 1.0:
         raise ValueError(f"delta must be in (0, 1), got {delta!r}")
@@ -248,16 +252,25 @@ def _check_statistics(draws: int, delta: float, trace_covariance: float) -> None
 # --- statistics -------------------------------------------------------------------------------------------------------
 
 
-def _chebyshev(values: Sequence[float], n: int, trace: float, delta: float, method: str) -> Estimate:
-    """Mean of the values plus the deviation of a mean of variables of variance at most trace / n."""
+def confident_mean(values: Sequence[float], n: int, trace: float, delta: float, method: str) -> Estimate:
+    """Upper confidence bound of the mean of independent variables of variance at most trace / n.
+
+    Chebyshev about the mean, or Catoni about his estimator: whichever has the smaller deviation, which is known before
+    a value is seen, so that nothing is paid for the choice. Both increase with every value: upper bounds of the
+    variables serve as well.
+    """
     draws = len(values)
     mean = math.fsum(values) / draws
     deviation = math.sqrt(trace / (n * draws * delta))
+    centre, inequality = mean, "Chebyshev"
+    other = catoni_deviation(trace / n, draws, delta)
+    if other < deviation:
+        centre, deviation, inequality = _catoni(values, trace / n, delta), other, "Catoni"
     return Estimate(
-        (mean + deviation) * (1.0 + 16.0 * UNIT),
+        (centre + deviation) * (1.0 + 16.0 * UNIT),
         Side.UPPER,
         Rigor.STATISTICAL,
-        f"{method}; mean of {draws} exact W1 at n = {n}, Efron-Stein and Chebyshev",
+        f"{method}; {draws} transports at n = {n}, Efron-Stein and {inequality}",
         delta=delta,
         detail={
             "n": n,
@@ -269,12 +282,48 @@ def _chebyshev(values: Sequence[float], n: int, trace: float, delta: float, meth
     )
 
 
+def catoni_deviation(variance: float, draws: int, delta: float) -> float:
+    r"""What Catoni's estimator of a mean falls short of it by, at most, except with probability delta.
+
+    With :math:`\log(1/\delta) = l`, v the variance's bound and :math:`\psi(x) = \log(1 + x + x^2/2)` for x >= 0, odd:
+    :math:`-\psi(x) \le \log(1 - x + x^2/2)` and Markov give, for any fixed :math:`\theta` and z = mean - theta,
+    :math:`\sum \psi(\alpha(x_i - \theta)) \ge n(\alpha z - \alpha^2 (v + z^2)/2) - l` except with probability delta. At
+    the z that makes the right-hand side 0 the estimator, being the root of the decreasing left-hand side, is at least
+    mean - z. With the best alpha, z = sqrt(2 l v / (n - 2 l)); there is none, hence no bound, if n <= 2 l.
+
+    References
+    ----------
+    Catoni, Challenging the empirical mean and empirical variance, Ann. IHP 48 (2012).
+    """
+    log = math.log(1.0 / delta)
+    return math.sqrt(2.0 * log * variance / (draws - 2.0 * log)) if draws > 2.0 * log else math.inf
+
+
+def _catoni(values: Sequence[float], variance: float, delta: float) -> float:
+    """Catoni's estimator for `catoni_deviation`, from above."""
+    x = np.asarray(values, dtype=np.float64)
+    log, n = math.log(1.0 / delta), len(x)
+    if variance == 0.0:
+        return float(x.max())
+    alpha = math.sqrt(2.0 * log / (n * variance * (1.0 + 2.0 * log / (n - 2.0 * log))))
+
+    def total(theta: float) -> float:
+        z = alpha * (x - theta)
+        return float((np.sign(z) * np.log1p(np.abs(z) + z * z / 2.0)).sum())
+
+    low, high = float(x.min()), float(x.max())
+    for _ in range(100):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if total(middle) > 0.0 else (low, middle)
+    return high
+
+
 # --- enclosure --------------------------------------------------------------------------------------------------------
 
 
 def _enclose(x: Array, y: Array, power: int, max_iterations: int) -> Enclosure:
-    _check_cloud("x", x)
-    _check_cloud("y", y)
+    check_cloud("x", x)
+    check_cloud("y", y)
     if x.shape != y.shape:
         raise ValueError(f"clouds must have equal shapes, got {x.shape} and {y.shape}")
     _check_count("max_iterations", max_iterations)
@@ -377,34 +426,93 @@ def _solve_sparse(x: Array, y: Array, power: int, max_iterations: int) -> tuple[
     raise NotOptimalError(f"arcs between {n} and {n} points still violate the dual after {ROUNDS} rounds")
 
 
+def capacitated(x: Array, y: Array, rounds: int, max_iterations: int = 10**9) -> tuple[Indices, Array]:
+    """A cheap transport of M unit masses at x to N sinks at y of M / N units each, and a dual vector of the sinks.
+
+    Column generation as for clouds, but unfinished generation is no failure: the plan is feasible whatever arcs are
+    missing, only dearer than it need be.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (M, d) and (N, d)
+        M a multiple of N; of diameter about 1.
+    rounds : int
+        Linear programmes solved at most.
+
+    Returns
+    -------
+    owner : ndarray (M,)
+        The sink of each unit; every sink occurs exactly M / N times.
+    v : ndarray (N,)
+        Dual of the sinks, optimal if the generation has ended.
+
+    Raises
+    ------
+    NotOptimalError
+        If a linear programme did not finish, or what came out of it is no such plan.
+    """
+    m, n = len(x), len(y)
+    if m % n:
+        raise ValueError(f"{m} units cannot be shared evenly among {n} sinks")
+    copies = m // n
+    near = min(NEIGHBOURS, n)
+    back = min(2 * copies, m)
+    forth = np.arange(m)[:, None] * n + cKDTree(y).query(x, near)[1].reshape(m, near)
+    home = cKDTree(x).query(y, back)[1].reshape(n, back) * n + np.arange(n)[:, None]
+    some = np.arange(m) * n + _some_matching(x, np.repeat(y, copies, axis=0), copies) // copies
+    arcs = np.unique(np.concatenate([forth.ravel(), home.ravel(), some]))
+    owner, v = np.zeros(m, dtype=np.intp), np.zeros(n)
+    for left in range(rounds, 0, -1):
+        i, j = np.divmod(arcs, n)
+        graph = coo_array((np.sqrt(((x[i] - y[j]) ** 2).sum(1)), (i, j)), shape=(m, n))
+        plan, u, v = _flow(graph, np.ones(m), np.full(n, float(copies)), max_iterations)
+        owner = np.full(m, -1, dtype=np.intp)
+        owner[plan.row] = plan.col
+        if len(plan.row) != m or not (plan.data == 1.0).all() or (np.bincount(owner, minlength=n) != copies).any():
+            raise NotOptimalError(f"the plan from {m} units to {n} sinks does not have these marginals")
+        if left > 1:
+            i, j = _violated(x, y, u, v, 1)
+            new = np.setdiff1d(i * n + j, arcs)
+            if not new.size:
+                break
+            arcs = np.union1d(arcs, new)
+    return owner, v
+
+
 def _network_simplex(cost: Any, max_iterations: int) -> tuple[Indices, Array, Array]:
-    """Permutation and duals of the assignment problem, by POT; the cost is dense or a sparse graph.
+    """Permutation and duals of the assignment problem; the cost is dense or a sparse graph.
 
     Unit masses, not 1/n: flows of the simplex are then integers and exact.
     """
+    n = cost.shape[0]
+    mass = np.ones(n)
+    plan, u, v = _flow(cost, mass, mass, max_iterations)
+    perm = np.full(n, -1, dtype=np.intp)
+    perm[plan.row] = plan.col
+    if len(plan.row) != n or not (plan.data == 1.0).all():  # that perm is one, `_upper` checks
+        raise NotOptimalError(f"the plan between {n} and {n} points is not a permutation")
+    return perm, u, v
+
+
+def _flow(cost: Any, sources: Array, sinks: Array, max_iterations: int) -> tuple[Any, Array, Array]:
+    """Optimal plan (its positive entries, COO) and duals of a transport problem with integer masses, by POT."""
     os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
     os.environ.setdefault("POT_BACKEND_DISABLE_JAX", "1")
     import ot  # seconds to import, and no one should pay who does not transport
 
-    n = cost.shape[0]
-    mass = np.ones(n)
+    size = f"{len(sources)} to {len(sinks)} points"
     with warnings.catch_warnings():  # POT only warns where this raises
         warnings.simplefilter("ignore", UserWarning)
-        plan, log = ot.emd(mass, mass, cost, numItermax=max_iterations, log=True)
+        plan, log = ot.emd(sources, sinks, cost, numItermax=max_iterations, log=True)
     if log["result_code"] != 1:
         reason = RESULT_CODE.get(log["result_code"], f"result code {log['result_code']}")
-        raise NotOptimalError(f"exact transport of {n} to {n} points: {reason} (max_iterations = {max_iterations})")
-    plan = coo_array(plan)
-    used = plan.data != 0.0
-    rows, columns = plan.row[used], plan.col[used]
-    perm = np.full(n, -1, dtype=np.intp)
-    perm[rows] = columns
-    if len(rows) != n or not (plan.data[used] == 1.0).all():  # that perm is one, `_upper` checks
-        raise NotOptimalError(f"the plan between {n} and {n} points is not a permutation")
+        raise NotOptimalError(f"exact transport of {size}: {reason} (max_iterations = {max_iterations})")
     u, v = np.asarray(log["u"], dtype=np.float64), np.asarray(log["v"], dtype=np.float64)
     if not (np.isfinite(u).all() and np.isfinite(v).all()):
-        raise NotOptimalError(f"the dual of the transport of {n} to {n} points is not finite")
-    return perm, u, v
+        raise NotOptimalError(f"the dual of the transport of {size} is not finite")
+    plan = coo_array(plan)
+    used = plan.data != 0.0
+    return coo_array((plan.data[used], (plan.row[used], plan.col[used])), shape=plan.shape), u, v
 
 
 def _violated(x: Array, y: Array, u: Array, v: Array, power: int) -> tuple[Indices, Indices]:
@@ -422,13 +530,13 @@ def _violated(x: Array, y: Array, u: Array, v: Array, power: int) -> tuple[Indic
     return np.concatenate(sources), np.concatenate(targets)
 
 
-def _some_matching(x: Array, y: Array) -> Indices:
-    """A permutation of moderate cost by common median splits: it makes the sparse graph feasible."""
+def _some_matching(x: Array, y: Array, leaf: int = 1) -> Indices:
+    """A permutation of moderate cost by common median splits down to `leaf` points: makes the sparse graph feasible."""
     match = np.empty(len(x), dtype=np.intp)
     stack = [(np.arange(len(x)), np.arange(len(x)))]
     while stack:
         i, j = stack.pop()
-        if len(i) == 1:
+        if len(i) <= leaf:
             match[i] = j
             continue
         axis = int(np.argmax(np.ptp(np.concatenate([x[i], y[j]]), axis=0)))

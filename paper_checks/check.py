@@ -56,7 +56,7 @@ class Check:
     expected : Verdict
         The recorded verdict; any other one is news.
     run : callable
-        The attempt; random numbers come from its argument only.
+        The attempt ``run(rng, quick)``: random numbers come from ``rng`` only; ``quick`` asks for fewer of them.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Check:
     source: str
     how: How
     expected: Verdict
-    run: Callable[[np.random.Generator], Finding]
+    run: Callable[[np.random.Generator, bool], Finding]
 
     def __post_init__(self) -> None:
         if self.how not in HOW:
@@ -132,3 +132,9 @@ class Trial:
         if self.violation:
             return Finding("fails", self.violation, self.tries)
         return Finding(verdict, detail, self.tries)
+
+    def counterexample(self, detail: str) -> Finding:
+        """``fails`` with ``detail`` if every step of the counterexample came out, else no verdict on the statement."""
+        if self.violation:
+            return Finding("not checkable here", f"the counterexample did not come out: {self.violation}", self.tries)
+        return Finding("fails", detail, self.tries)

@@ -93,6 +93,11 @@ def losses(
     return ism, (dt - drift).square().sum(-1).mean(-1)
 
 
+def fixed_particles(problem: Problem, n: int) -> np.ndarray:
+    """The paper's fixed training set of n particles (``fresh=false``), (n, d)."""
+    return problem.initial.sample(n, np.random.default_rng([1000, n]))
+
+
 class Trainer:
     """State of a run: one ``loss`` draws collocation times (and particles, if fresh)."""
 
@@ -107,8 +112,7 @@ class Trainer:
         if self.settings.fresh:
             return self.problem.initial.sample(self.settings.particles, rng)
         if self._fixed is None:
-            own = np.random.default_rng([1000, self.settings.particles])
-            self._fixed = self.problem.initial.sample(self.settings.particles, own)
+            self._fixed = fixed_particles(self.problem, self.settings.particles)
         return self._fixed
 
     def loss(self, rng: np.random.Generator, done: float) -> tuple[Tensor, dict[str, float]]:

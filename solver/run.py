@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from solver.jets import Layout, unpack
 from solver.networks import Window, build, parameter_count
 from theory.flow import FlowJets, Growth
+from theory.perceptron import Perceptron
 from theory.provenance import Array
 
 # points per forward pass: keeps the working set of a 128-wide network in cache
@@ -79,6 +80,38 @@ class TorchRun:
         module: Any = self._nets["score"]
         return tuple((w.detach().numpy(), slope) for w, slope in module.net.velocity_path())
 
+    def network(self, net: str) -> Perceptron | None:
+        """Weights of the score network; None for flows or a missing net."""
+        if net != "score" or "score" not in self._nets:
+            return None
+        module: Any = self._nets["score"]
+        parts = module.net
+
+        def stack(layers: nn.ModuleList) -> tuple[tuple[Array, Array], ...]:
+            return tuple(_affine(layer) for layer in layers)
+
+        return Perceptron(
+            velocity=stack(parts.velocity),
+            time=stack(parts.time),
+            fuse_velocity=_affine(parts.fuse_velocity),
+            fuse_time=parts.fuse_time.weight.detach().numpy(),
+            hidden=stack(parts.hidden),
+            output=_affine(parts.out),
+            activation=parts.activation,
+            t0=parts.window.t0,
+            T=parts.window.T,
+        )
+
+    def trained_on(self) -> Array | None:
+        """The fixed particles of the training, (n, d); None if every step drew its own."""
+        settings = self.metadata["training"].get("settings", {})
+        if self.metadata["training"].get("method") != "pinn-pm" or settings.get("fresh", True):
+            return None
+        from solver.pinn_pm import fixed_particles
+        from theory.problems import PROBLEMS
+
+        return fixed_particles(PROBLEMS[self.metadata["problem"]](self.t0, self.T), int(settings["particles"]))
+
     def smooth(self) -> bool:
         """The vocabulary of activations has only smooth ones."""
         return True
@@ -105,6 +138,10 @@ class TorchRun:
             "has_score": "score" in self._nets,
             "file": dict(self.file),
         }
+
+
+def _affine(layer: Any) -> tuple[Array, Array]:
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
 
 def _by_chunks(f: Callable[[Tensor, Tensor], Tensor], t: Array, x: Array, axis: int) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 
 from theory.flow import FlowJets, Growth
 from theory.kernels import maxwell
+from theory.perceptron import Perceptron
 from theory.problem import Problem
 from theory.provenance import Array
 
@@ -227,4 +228,71 @@ def truncated_problem() -> Problem:
         exact=None,
         constants={"d": "2", "kernel": "maxwell", "C": "1/16", "R": "2"},
         source="THEORY section 6.1",
+    )
+
+
+@dataclass(frozen=True)
+class ScoredRun(FunctionRun):
+    """A run with a score network given by its weights."""
+
+    net: Perceptron | None = None
+
+    def _weights(self) -> Perceptron:
+        assert self.net is not None
+        return self.net
+
+    def score(self, t: Array, x: Array) -> Array | None:
+        return self._weights()(t, x)
+
+    def score_divergence(self, t: Array, x: Array) -> Array | None:
+        return np.asarray(np.einsum("mnii->mn", self._weights().with_jacobian(t, x)[1]))
+
+    def layers(self, net: str) -> tuple[tuple[Array, float], ...] | None:  # type: ignore[override]
+        weights, slope = self._weights(), {"silu": 1.0998393202, "tanh": 1.0}[self._weights().activation]
+        *inner, (last, _) = weights.path()
+        return (*((w, slope) for w, _ in inner), (last, 1.0)) if net == "score" else None
+
+    def network(self, net: str) -> Perceptron | None:
+        return self.net if net == "score" else None
+
+
+def random_perceptron(rng: np.random.Generator, d: int, scale: float = 1.0) -> Perceptron:
+    """A network of random shape, activation and size of weights on [0, 1]."""
+    width, embedding, clock = (int(rng.integers(1, 9)) for _ in range(3))
+
+    def layer(rows: int, columns: int) -> tuple[Array, Array]:
+        return scale * rng.standard_normal((rows, columns)) / np.sqrt(columns), scale * rng.standard_normal(rows)
+
+    def stack(first: int, size: int, depth: int) -> tuple[tuple[Array, Array], ...]:
+        return tuple(layer(size, first if k == 0 else size) for k in range(depth))
+
+    return Perceptron(
+        velocity=stack(d, embedding, int(rng.integers(1, 3))),
+        time=stack(1, clock, int(rng.integers(1, 3))),
+        fuse_velocity=layer(width, embedding),
+        fuse_time=layer(width, clock)[0],
+        hidden=stack(width, width, int(rng.integers(0, 4))),
+        output=layer(d, width),
+        activation=("silu", "tanh")[int(rng.integers(2))],
+        t0=0.0,
+        T=1.0,
+    )
+
+
+def linear_perceptron(matrix: Array, t0: float, T: float) -> Perceptron:
+    """The map v -> matrix v, exactly: silu(x) - silu(-x) = x. It does not depend on time."""
+    d = len(matrix)
+    both = np.vstack([np.eye(d), -np.eye(d)])
+    again = np.hstack([both, -both])  # takes silu of (x, -x) to (x, -x)
+    none = np.zeros(2 * d)
+    return Perceptron(
+        velocity=((both, none),),
+        time=((np.zeros((1, 1)), np.zeros(1)),),
+        fuse_velocity=(again, none),
+        fuse_time=np.zeros((2 * d, 1)),
+        hidden=((again, none),),
+        output=(np.hstack([matrix, -matrix]), np.zeros(d)),
+        activation="silu",
+        t0=t0,
+        T=T,
     )

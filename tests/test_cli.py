@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import types
@@ -25,9 +26,9 @@ from certify import catalogue, compare, console, doctor, explain, text
 from certify.arguments import RIGOR_LABELS
 from certify.cli import COMMANDS, main
 from certify.gates import GateResult, Gates, Outcome, at_most, contradicted, evaluate, exit_code, log_ratio
-from certify.options import Options
+from certify.options import PARTICLE_RATES, Options
 from certify.progress import Progress
-from certify.results import Certificate, Measured, Report, Status
+from certify.results import Bracket, Certificate, Measured, Report, Status
 from theory import errors
 from theory.errors import CODES, UserError
 from theory.provenance import Estimate, Rigor, Side
@@ -392,6 +393,21 @@ def test_a_gate_on_what_certificates_leaves_out_is_refused(world: World) -> None
     assert world.calls == []
 
 
+def test_a_lower_end_above_the_upper_one_exits_10(world: World) -> None:
+    def two_sided(lower: list[float], side: Side = Side.LOWER) -> Bracket:
+        low = Estimate(np.array(lower), side, Rigor.NUMERICAL, "made up")
+        return Bracket("w1", "W1", low, np.array([0.0, 0.01]), "stability_wp", Status.CONDITIONAL)
+
+    world.report = replace(world.report, brackets=(two_sided([0.0, 0.009]),))
+    assert run("check", *JUDGE[1:])[0] == 0
+    world.report = replace(world.report, brackets=(two_sided([0.0, 1.0], Side.UPPER),))  # claims nothing
+    assert run("check", *JUDGE[1:], "--overwrite")[0] == 0
+    world.report = replace(world.report, brackets=(two_sided([0.0, 0.011]),))
+    code, _, stderr = run("check", *JUDGE[1:], "--overwrite")
+    assert code == 10
+    assert "w1 (lower above upper)" in stderr
+
+
 def test_junit_holds_every_gate_and_inconclusive_is_a_failure(world: World) -> None:
     world.report = report_of(certificate("thm1", Status.VOID), certificate())
     arguments = ["--max-bound", "S1=0.02", "--max-bound", "thm1=1", "--strict", "--junit", "out/j.xml"]
@@ -419,9 +435,20 @@ def test_json_output_is_the_report_with_gates_and_exit_code(world: World) -> Non
 
 def test_options_reach_certify(world: World) -> None:
     arguments = "--certificates S2,thm1 --times 7 --samples 11 --w1-samples 13 --confidence 0.9 --seed 3 --radius 5.5"
-    assert run(*JUDGE, *arguments.split(), "--quick")[0] == 0
-    expected = Options(("stability_wp", "stability_wp2", "thm1"), 7, 11, 13, 0.9, 3, 5.5, quick=True)
+    assert run(*JUDGE, *arguments.split(), "--particle-rate", "Explicit", "--quick")[0] == 0
+    expected = Options(("stability_wp", "stability_wp2", "thm1"), 7, 11, 13, 0.9, 3, 5.5, "explicit", quick=True)
     assert world.options == expected
+
+
+@pytest.mark.parametrize("command", ["report", "check"])
+def test_only_known_particle_rates_are_taken(world: World, command: str) -> None:
+    code, _, stderr = run(command, *JUDGE[1:], "--particle-rate", "papper")
+    assert code == 2
+    assert "Did you mean 'paper'?" in stderr
+    assert world.calls == []
+    for rate in PARTICLE_RATES:
+        assert run(command, *JUDGE[1:], "--particle-rate", rate, "--overwrite")[0] == 0
+        assert world.options.particle_rate == rate
 
 
 def test_without_options_the_defaults_of_options_are_used(world: World) -> None:
@@ -732,6 +759,19 @@ def test_verify_repeats_the_recorded_command_and_finds_the_same_bytes(made: Worl
     assert run("verify", "out/report.json")[0] == 0
 
 
+def test_verify_repeats_the_particle_rate(made: World) -> None:
+    assert run(*JUDGE, "-o", "paper", "--particle-rate", "paper")[0] == 0
+    recorded = json.loads(Path("paper/report.json").read_text(encoding="utf-8"))["options"]
+    assert recorded["particle_rate"] == "paper"
+    made.options = Options()
+    assert run("verify", "paper")[0] == 0
+    assert made.options.particle_rate == "paper"
+    _edit(lambda c: c["options"].update(particle_rate="guess"))
+    code, _, stderr = run("verify", "out")
+    assert code == 2
+    assert "'guess' is none of" in stderr
+
+
 def test_verify_accepts_rounding_and_refuses_more(made: World) -> None:
     made.value = 0.01 * (1 + 1e-9)
     code, stdout, _ = run("verify", "out")
@@ -864,6 +904,16 @@ def test_diff_compares_statuses_and_bounds_and_never_rounds_a_bound_down(world: 
     for words in ("a -> b", "VOID -> CONDITIONAL", "none -> 0.00124", "none -> 0.000199", "seed 0 -> 1", "only in"):
         assert words in stdout
     assert "2.05e+98" in stdout
+    assert "between" not in stdout
+    ends = {"id": "w1", "lower": [0, 0.0011], "upper": [0, 0.00511]}
+    first["brackets"] = [ends, {"id": "w2", "lower": None, "upper": [0, None]}]
+    second["brackets"] = [ends | {"lower": [0, 0.0021], "contradicted": True}]
+    Path("a/report.json").write_text(json.dumps(first), encoding="utf-8")
+    Path("b.json").write_text(json.dumps(second), encoding="utf-8")
+    stdout = run("diff", "a", "b.json")[1]
+    low, after, high = text.rounded_down(0.0011), text.rounded_down(0.0021), text.rounded_up(0.00511)
+    assert f"between  w1  [{low}, {high}] -> [{after}, {high}] CONTRADICTED" in stdout
+    assert "between  w2  [none, none] -> absent" in stdout
     assert "1 statuses changed; 1 bounds smaller, 0 larger" in stdout
     assert world.calls == []
 
@@ -911,7 +961,8 @@ def test_diff_and_verify_survive_any_report(made: World, rows: list[Any], rest: 
 def test_everything_that_has_a_name_is_explained() -> None:
     names = [
         *THEOREMS, *explain.all_hypotheses(), *explain.all_ingredients(), *CODES, *map(str, explain.EXIT_MEANING),
-        *(s.name for s in Status), *(r.label for r in Rigor), *(s.value for s in Side), *(o.value for o in Verdicts),
+        *explain.WORDS, *(s.name for s in Status), *(r.label for r in Rigor), *(s.value for s in Side),
+        *(o.value for o in Verdicts),
     ]  # fmt: skip
     listed = " ".join(explain.overview()).replace(",", " ").split()
     for name in names:
@@ -946,8 +997,40 @@ def test_a_theorem_is_explained_with_sides_hypotheses_paper_and_code() -> None:
     shown = "\n".join(explain.explain("thm5"))
     for words in ("Theorem 5", "excess_risk", "upper", "score_lipschitz", "theory/theorems/thm5_master.py:", "≤"):
         assert words in shown
+    for words in (
+        "Source (the paper's numbering)",
+        "equations (4.17)-(4.19)",
+        "Other forms",
+        "thm5_sharp",
+        "Hypotheses",
+    ):
+        assert words in shown
+    assert "theorem theory/theorems/thm5_master.py" in shown
+    assert re.search(r"estimator constants: certify/estimators/constants\.py:\d+", shown)
+    assert "from constants" in shown
+    assert "the bounds of S1 and S2 (certify/brackets.py)" in " ".join(" ".join(explain.explain("thm6_w1")).split())
     assert "friction ((d-1)C), lower" in "\n".join(explain.explain("S2"))
     assert "\\le" in "\n".join(explain.explain("thm5", unicode_ok=False))
+
+
+def test_every_form_of_a_theorem_names_its_file_the_others_and_its_providers() -> None:
+    for name, theorem in THEOREMS.items():
+        shown = "\n".join(explain.explain(name))
+        (place,) = re.findall(r"^  theorem (theory/theorems/\w+\.py)$", shown, re.MULTILINE)
+        assert (
+            f"{place.removesuffix('.py').replace('/', '.')}" == theorem.formula.__module__ or (ROOT / place).is_file()
+        )
+        assert "no estimator of this version" not in shown, name
+        others = [i for i in THEOREMS if i != name and i.split("_")[0] == name.split("_")[0] != "stability"]
+        assert all(re.search(rf"\b{i}\b", shown) for i in others)
+
+
+@pytest.mark.parametrize("word", ["budget", "elasticity", "decades", "bracket", "log-norm", "particle_rate", "Bracket"])
+def test_words_of_the_report_are_explained(word: str) -> None:
+    lines = explain.explain(word)
+    assert lines[0].startswith(word.lower())
+    assert len(" ".join(lines)) > 120
+    assert all(len(line) <= explain.WIDTH for line in lines)
 
 
 def test_readable_formulas_contain_no_commands() -> None:
@@ -957,6 +1040,7 @@ def test_readable_formulas_contain_no_commands() -> None:
             assert shown is not None
             assert "\\" not in shown
     assert explain.plain(r"\frobnicate{x}") is None
+    assert explain.plain(r"\tfrac12\sqrt{\frac{(a_{t}-b)^2}{M}}") == "1/2√(((a_{t}-b)^2)/(M))"
 
 
 def test_estimators_are_listed_where_their_registry_is_light(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,11 +27,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.report import axes, figures, html, json_report, mathml, numbers, references, terminal, words, write
+from certify.budget import SUPREMA, budget
+from certify.report import (
+    axes,
+    evidence,
+    evidence_figures,
+    figures,
+    html,
+    json_report,
+    mathml,
+    numbers,
+    references,
+    terminal,
+    words,
+    write,
+)
 from certify.report.junit import junit
 from certify.report.schema import faults, schema
-from certify.results import Certificate, Measured, Report, Status
+from certify.results import Bracket, Certificate, Measured, Report, Share, Status
 from theory.errors import UserError
+from theory.gronwall import LogValue, NumericOps, TimeGrid
 from theory.hypotheses import IDENTITY, ORIENTATION, SCORE_LIPSCHITZ, SMOOTH
 from theory.provenance import Array, Estimate, Rigor, Side, exact
 from theory.theorem import Hypothesis, Theorem, Verdict
@@ -159,13 +174,50 @@ def _plotted() -> dict[str, Array]:
         "entropy_exact": -2.7 - 0.1 * (1 - np.exp(-1.01 * TIMES)),
         "entropy_rate_learned": -0.1 * np.exp(-TIMES),
         "entropy_rate_exact": -0.101 * np.exp(-1.01 * TIMES),
-        "lipschitz_times": TIMES,
-        "lipschitz_sampled": 2 + 6 * np.exp(-TIMES),
-        "lipschitz_bound": 900 + 6000 * np.exp(-TIMES),
+        "score_excess_fisher": 1 + 0 * NODES,
+        "score_excess_statistical": 0.03 / (0.1 + TIMES),
         "stein": 1e-4 * (1 + np.sin(NODES) ** 2),
         "quadrature_nodes": np.linspace(0, 1, 200).reshape(100, 2),
         "quadrature_weights": np.full(100, 0.01),
     }
+
+
+def _constants() -> dict[str, Estimate]:
+    """Ingredients that the tables of constants, rates, risks and bandwidths show."""
+    sampled = Estimate(2 + np.exp(-NODES), Side.LOWER, Rigor.SAMPLED, "largest quotient", detail={"seconds": 0.5})
+    boxes = Estimate(4 + np.exp(-NODES), Side.UPPER, Rigor.VERIFIED, "boxes", detail={"seconds": 31.25})
+    product = Estimate(640.0, Side.UPPER, Rigor.VERIFIED, "spectral norms", detail={"seconds": 0.1})
+    explicit = Estimate(0.5 + 0 * TIMES, Side.UPPER, Rigor.VERIFIED, "explicit constants")
+    paper = Estimate(0.0577, Side.NONE, Rigor.ASSUMED, "N^(-1/2) with constant 1")
+    h = np.geomspace(0.1, 2, 25)
+    sweep = {
+        "bandwidth": 0.44,
+        "sweep_bandwidth": [float(x) for x in h],
+        "sweep_bound": [float(x) for x in h + 0.2 / h],
+    }
+    return {
+        "learned_score_lipschitz": boxes,
+        "learned_score_lipschitz_boxes": boxes,
+        "learned_score_lipschitz_spectral": product,
+        "learned_score_lipschitz_sampled": sampled,
+        "drift_lipschitz": exact(1 / (2 + NODES), "closed form", oracle=True),
+        "drift_log_norm": exact(1 / (16 + NODES), "closed form", oracle=True),
+        "sampling_w1": explicit,
+        "sampling_w1_explicit": explicit,
+        "sampling_w1_ot": replace(explicit, value=0.36 + 0 * TIMES),
+        "sampling_w1_paper": paper,
+        "excess_risk": Estimate(0.02 + 0 * NODES, Side.UPPER, Rigor.NUMERICAL, "oracle", uses_exact_solution=True),
+        "excess_risk_fisher": Estimate(1.0 + 0 * NODES, Side.UPPER, Rigor.NUMERICAL, "J + I(f0)"),
+        "kde_noise_gaussian": Estimate(0.03, Side.BOTH, Rigor.EXACT, "closed form", detail=sweep),
+    }
+
+
+def bracket(name: str = "w1", *, lower: float | None = 0.0011, upper: float = 0.0051, **changes: Any) -> Bracket:
+    """A two-sided interval that grows with time."""
+    low = None if lower is None else Estimate(lower * TIMES / 5, Side.LOWER, Rigor.NUMERICAL, "test functions")
+    high = np.where(TIMES > 0, upper * np.maximum(TIMES, 1e-300) / 5, 0.0)
+    one = Bracket(name, f"{name} of the densities", low, high, "stability_wp", Status.CONDITIONAL)
+    return replace(one, **changes)
 
 
 def report(*certificates: Certificate, **changes: Any) -> Report:
@@ -214,7 +266,18 @@ def every_status() -> Report:
             reasons=("the bound is infinite because of defect_entropy",),
         ),
         certificate(thm1, Status.VOID, rigor=Rigor.SAMPLED),
-        certificate(thm2, Status.VACUOUS, log_bound=huge, log_terms={"a": huge - 1, "b": huge - 7}, delta=0.004),
+        certificate(
+            thm2,
+            Status.VACUOUS,
+            log_bound=huge,
+            budget=(
+                Share("kernel_bound", 12.25, None, None, 230.0, ""),
+                Share("learned_score_lipschitz", 640.0, 5.18, 40.0, 115.0, "largest quotient"),
+                Share(SUPREMA, math.nan, None, 300.0, 0.0, "constants do not follow time (still a bound)"),
+            ),
+            log_terms={"a": huge - 1, "b": huge - 7},
+            delta=0.004,
+        ),
         certificate(
             thm5,
             Status.INDICATIVE,
@@ -226,6 +289,8 @@ def every_status() -> Report:
             measured=None,
         ),
         warnings=("the core of the initial density is not resolved",),
+        brackets=(bracket(), bracket("w2", lower=None), bracket("l1", upper=math.inf)),
+        ingredients={**certificate(s1, Status.CONDITIONAL).estimates, **_constants()},
     )
 
 
@@ -299,6 +364,8 @@ def test_a_ratio_below_one_is_never_printed_as_one(low: float, width: float) -> 
     if low < 0:
         assert float(first) <= 1
         assert low > -1e-3 or float(first) < 1
+    elif first.startswith("≥"):  # useless ratios: one end, rounded so that the statement stays true
+        assert Decimal(first.removeprefix("≥10^")) <= Decimal(repr(low)) / Decimal(10).ln()
     elif not first.startswith("10^"):
         assert float(first) >= math.exp(low) * (1 - 1e-12)
 
@@ -377,7 +444,8 @@ def test_words_of_the_statuses() -> None:
     assert "vacuous: larger than the trivial bound 3.10" in text
     assert "vacuous: the bound is infinite because of defect_entropy" in text
     assert "void: hypothesis score_lipschitz fails" in text
-    assert "no bound: needs excess_risk: no exact score" in text
+    assert "needs excess_risk: no exact score" in text
+    assert "needs ..." in text
     assert "1 CERTIFIED, 1 CONDITIONAL, 2 INDICATIVE, 2 VACUOUS, 1 VOID" in text
 
 
@@ -469,6 +537,234 @@ def test_a_bound_of_zero_is_the_best_bound() -> None:
     assert "at most 0 " in words.headline(report(zero))
 
 
+# --- both sides, budgets, constants --------------------------------------------------------------------------------
+
+
+def test_the_headline_quotes_the_interval_of_the_best_status_and_closest_ends() -> None:
+    both = report(
+        certificate(THEOREMS["stability_wp"], Status.CONDITIONAL), brackets=(bracket("w2", upper=0.5), bracket("w1"))
+    )
+    assert "lies between 0.00110 and 0.00510 (no exact solution used" in words.headline(both)
+    assert "Source: stability_wp, CONDITIONAL, numerical, lower end numerical." in words.headline(both)
+    weak = replace(both, brackets=(bracket(status=Status.INDICATIVE),))
+    assert "is at most 0.00461" in words.headline(weak)
+    certified = replace(both, certificates=(certificate(THEOREMS["stability_w2"], Status.CERTIFIED),))
+    assert "is at most 0.00520" in words.headline(certified)
+
+
+@pytest.mark.parametrize(
+    ("one", "wanted"),
+    [
+        (bracket(), "W1 between 0.00110 and 0.00510 (CONDITIONAL, no exact solution used)"),
+        (bracket(lower=None), "W1 at most 0.00510 (CONDITIONAL; no exact solution used; lower end not available"),
+        (bracket(upper=math.inf), "W1 at least 0.00110 (CONDITIONAL; no exact solution used; upper end not available"),
+        (bracket("l1", upper=math.inf, lower=None), "L1 distance neither bounded above nor below (CONDITIONAL;"),
+        (
+            bracket(lower=0.0060),
+            "W1 between 0.00600 and 0.00510 (CONTRADICTED: the lower end is above the upper, no exact",
+        ),
+    ],
+)
+def test_an_interval_is_one_line(one: Bracket, wanted: str) -> None:
+    assert words.bracket_line(one).startswith(wanted)
+    text = " ".join(terminal.table(report(brackets=(one,))).split())
+    assert wanted.split(" (")[0] in text
+
+
+def test_a_lower_end_that_uses_the_exact_solution_says_so() -> None:
+    oracle = Estimate(0.001 * TIMES / 5, Side.LOWER, Rigor.NUMERICAL, "Gelbrich", uses_exact_solution=True)
+    line = words.bracket_line(replace(bracket(), lower=oracle))
+    assert "(CONDITIONAL, the exact solution is used)" in line
+
+
+def test_an_upper_value_is_never_taken_for_a_lower_end() -> None:
+    wrong = replace(bracket(), lower=Estimate(1.0, Side.UPPER, Rigor.NUMERICAL, "an upper bound"))
+    assert words.lower_curve(wrong) is None
+    assert not words.crossed(wrong)
+    assert words.between(wrong) == "at most 0.00510"
+
+
+def test_a_lower_end_above_the_upper_at_any_time_is_a_contradiction() -> None:
+    low = np.zeros(len(TIMES))
+    low[3] = 1.0  # one early time only
+    one = replace(bracket(), lower=Estimate(low, Side.LOWER, Rigor.NUMERICAL, "test functions"))
+    bad = report(certificate(THEOREMS["stability_wp"], Status.CERTIFIED), brackets=(one,))
+    assert words.headline(bad).startswith("CONTRADICTED: w1 (lower above upper)")
+    assert json_report.document(bad)["brackets"][0]["contradicted"]
+    assert "headline bad" in html.page(bad, [])
+
+
+@given(st.floats(1e-8, 1e3), st.floats(1.0, 1e4))
+def test_a_printed_interval_contains_the_true_one(low: float, ratio: float) -> None:
+    one = bracket(lower=low, upper=low * ratio)
+    left, right = re.fullmatch(r"between (\S+) and (\S+)", words.between(one)).groups()  # type: ignore[union-attr]
+    assert float(left) <= one.lower.last()  # type: ignore[union-attr]
+    assert right.startswith("10^") or float(right) >= one.upper[-1]
+
+
+def test_lemmas_come_first_and_variants_follow_their_theorem() -> None:
+    found = [c.id for c in words.in_order(certificate(t, Status.CERTIFIED) for t in THEOREMS.values())]
+    assert len(found) == len(THEOREMS)
+    plain = [i for i in found if "_" not in i]
+    assert plain == ["lemma1", "lemma2", "lemma3", "thm1", "thm2", "thm3", "thm4", "thm5", "thm6"]
+    for k, name in enumerate(found):
+        stem = name.partition("_")[0]
+        assert k == 0 or stem == name or found[k - 1].partition("_")[0] == stem or stem == "stability"
+    assert all(i.startswith("stability") for i in found[found.index("stability_w2") :])
+    assert re.findall(r"^(\w+)\* .* VOID$", terminal.table(every_status()), re.MULTILINE) == ["thm1"]
+
+
+def _thm5_values(radius: float, c: float = 1 / 16) -> dict[str, np.ndarray]:
+    lip, learned = 1.3, 4.0
+    given = {
+        "kernel_bound": 4 * c * radius**2,
+        "kernel_lipschitz": 4 * c * radius,
+        "score_lipschitz": lip,
+        "score_oscillation": 2 * radius * lip,
+        "learned_score_lipschitz": learned,
+        "learned_score_oscillation": 2 * radius * learned,
+        "error_lipschitz": lip + learned,
+        "excess_risk": 0.03,
+        "residual_energy_mean": 1e-4,
+        "drift_sampling": 1e-5,
+        "sampling_w1": 0.3,
+    }
+    return {i.id: np.asarray(given.get(i.id, 0.0)) for i in THEOREMS["thm5"].ingredients}
+
+
+def test_the_radius_of_the_ball_carries_what_a_change_of_radius_does() -> None:
+    """Chain rule against the bound evaluated at two radii."""
+    grid, theorem, radius, step = TimeGrid(TIMES), THEOREMS["thm5"], 3.0, 1e-4
+
+    def log_bound(r: float) -> float:
+        ops = NumericOps(grid)
+        terms = theorem.terms(ops, _thm5_values(r)).values()
+        return float(np.logaddexp.reduce([LogValue.of(x).log for x in terms], axis=0)[-1])
+
+    found = {k: Estimate(v, Side.UPPER, Rigor.EXACT, "closed form") for k, v in _thm5_values(radius).items()}
+    found["excess_risk"] = replace(found["excess_risk"], value=0.03 + 0 * grid.flat)  # a function of time
+    one = certificate(theorem, Status.VACUOUS, budget=budget(theorem, grid, found))
+    maxwell = report(one, problem={"kernel": "maxwell"}, numerics={"ball_radius": radius})
+    share = evidence.radius_share(one, maxwell)
+    assert share is not None
+    wanted = (log_bound(radius * (1 + step)) - log_bound(radius * (1 - step))) / (2 * step)
+    assert share.elasticity == pytest.approx(wanted, rel=1e-3)
+    assert evidence.decades(share) == pytest.approx(wanted / math.log(10), rel=1e-3)
+    assert evidence.radius_share(one, replace(maxwell, problem={"kernel": "mollified"})) is None
+    rows = evidence.share_rows(one, maxwell)
+    assert [r.id for r in rows][-2:] == [evidence.RADIUS, SUPREMA]
+    assert {"kernel_bound", "score_lipschitz", "error_lipschitz", "score_oscillation"} <= {r.id for r in rows}
+
+
+def test_the_budget_shows_what_the_bound_would_be_and_that_it_is_none() -> None:
+    thm2 = next(c for c in every_status().certificates if c.id == "thm2")
+    rows = {r.id: r for r in evidence.share_rows(thm2, every_status())}
+    assert rows["kernel_bound"].decades == "99.9"  # 230 / ln 10
+    assert rows["kernel_bound"].other == rows["kernel_bound"].log10_other == "none known"
+    assert rows["learned_score_lipschitz"].log10_other == "17.37"  # 40 / ln 10
+    assert [r.id for r in rows.values() if r.is_supremum] == [SUPREMA]
+    page = page_of("every status")
+    assert "with the sampled value: <em>not a bound</em>" in page
+    assert "Decades = elasticity / ln 10" in page
+    assert "No error budget" in page  # the other certificates have none
+    entry = {s["id"]: s for s in json_report.certificate_json(thm2, every_status())["budget"]}
+    assert entry["kernel_bound"]["decades"] == pytest.approx(230 / math.log(10))
+    assert entry["learned_score_lipschitz"]["log10_bound_other"] == pytest.approx(40 / math.log(10))
+    assert [s["id"] for s in entry.values() if s["is_bound"]] == [SUPREMA]
+    sampled = replace(thm2.estimates["kernel_bound"], rigor=Rigor.SAMPLED)
+    weak = replace(thm2, estimates={**thm2.estimates, "kernel_bound": sampled})
+    assert not any(s["is_bound"] for s in json_report.certificate_json(weak, every_status())["budget"])
+    assert "no bound" in evidence.share_rows(weak, every_status())[-1].method
+    assert [r.id for r in evidence.contributions(every_status())] == ["thm2"]
+
+
+def test_a_constant_is_an_interval_and_costs_seconds() -> None:
+    found = {c.id: c for c in evidence.constants(every_status())}
+    score = found["learned_score_lipschitz"]
+    end = float(np.exp(-NODES[-1]))
+    assert score.interval == f"[{numbers.down(2 + end)}, {numbers.up(4 + end)}]"  # boxes beat the spectral product
+    assert [(w.way, w.seconds) for w in score.ways][:3] == [
+        ("spectral product", "0.1"), ("boxes", "31"), ("sampled", "0.5")
+    ]  # fmt: skip
+    assert found["learned_drift_lipschitz"].interval == "not available"
+    assert found["learned_drift_lipschitz"].ways[0].method.startswith("not available: ")
+    assert found["drift_lipschitz"].ways[0].seconds == "none: closed form"
+
+
+def test_a_sampled_value_above_its_bound_is_shown_as_a_contradiction() -> None:
+    planted = _constants() | {
+        "learned_score_lipschitz_sampled": Estimate(5.0, Side.LOWER, Rigor.SAMPLED, "larger than the boxes")
+    }
+    rows = {c.id: c for c in evidence.constants(report(ingredients=planted))}
+    assert "CONTRADICTED" in rows["learned_score_lipschitz"].interval
+    assert (
+        "CONTRADICTED" not in {c.id: c for c in evidence.constants(every_status())}["learned_score_lipschitz"].interval
+    )
+
+
+def test_the_particle_rate_used_is_marked_and_the_papers_is_no_theorem() -> None:
+    found = {r.id: r for r in evidence.rates(every_status())}
+    assert {k: r.used for k, r in found.items() if r.used != "no"} == {"sampling_w1_explicit": "yes"}
+    assert "not a theorem in d = 3" in found["sampling_w1_paper"].method
+    assert "misses sqrt(log N) in d = 2" in found["sampling_w1_paper"].method
+    assert found["sampling_w1_floor"].method.startswith("not available: ")
+    mixed = np.where(np.arange(len(TIMES)) < 20, 0.36, 0.5)  # each the smaller one somewhere
+    changed = _constants() | {"sampling_w1": Estimate(mixed, Side.UPPER, Rigor.VERIFIED, "best")}
+    found = {r.id: r for r in evidence.rates(report(ingredients=changed))}
+    assert found["sampling_w1_explicit"].used == "at the last time"
+
+
+def test_excess_risks_are_judged_by_the_oracle() -> None:
+    found = {r.id: r for r in evidence.risks(every_status())}
+    assert found["excess_risk"].loose == "1"
+    assert found["excess_risk_fisher"].loose == "50"
+    assert found["excess_risk_push"].method.startswith("not available: ")
+    without = {k: e for k, e in _constants().items() if k != "excess_risk"}
+    assert {r.id: r for r in evidence.risks(report(ingredients=without))}[
+        "excess_risk_fisher"
+    ].loose == "no oracle here"
+
+
+def test_the_bandwidth_sweep_is_read_from_the_kernel() -> None:
+    (row,) = evidence.sweep_rows(every_status())
+    assert (row.kernel, row.bandwidth, row.at_paper) == ("gaussian", "0.44", "none known")
+    assert float(row.bound) == pytest.approx(0.44 + 0.2 / 0.44, rel=0.02)
+    assert evidence.sweep_rows(report()) == ()
+
+
+def test_seconds_stay_out_of_the_deterministic_json() -> None:
+    one = every_status()
+    slower = replace(one.ingredients["learned_score_lipschitz_boxes"], detail={"seconds": 77.0})
+    other = replace(one, ingredients={**one.ingredients, "learned_score_lipschitz_boxes": slower})
+    assert json_report.report_json(one) == json_report.report_json(other)
+    assert json_report.arrays_npz(one) == json_report.arrays_npz(other)
+    assert json.loads(json_report.run_json(other))["estimate_seconds"]["learned_score_lipschitz_boxes"] == 77.0
+
+
+def test_intervals_and_sweeps_are_in_the_arrays_and_in_the_json() -> None:
+    with np.load(io.BytesIO(json_report.arrays_npz(every_status()))) as stored:
+        assert np.allclose(stored["bracket_w1_upper"], 0.0051 * TIMES / 5)
+        assert np.allclose(stored["bracket_w1_lower"], 0.0011 * TIMES / 5)
+        assert "bracket_w2_lower" not in stored
+        assert len(stored["detail_kde_noise_gaussian_sweep_bound"]) == 25
+        assert stored["ingredient_learned_score_lipschitz_boxes"].shape == NODES.shape
+    w1, w2, l1 = json_report.document(every_status())["brackets"]
+    assert w1["lower"][-1] == pytest.approx(0.0011)
+    assert w2["lower"] is w2["lower_estimate"] is None
+    assert l1["upper"][1:] == [None] * (len(TIMES) - 1)
+
+
+@pytest.mark.parametrize("maker", evidence_figures.MAKERS, ids=lambda maker: str(maker.__name__))
+@pytest.mark.parametrize("value", [np.inf, 0.0])
+def test_constants_that_cannot_be_drawn_do_not_break_a_figure(maker: Any, value: float) -> None:
+    sweep = {"bandwidth": 0.4, "sweep_bandwidth": [0.1, 0.2], "sweep_bound": [value, value]}
+    broken = {
+        k: Estimate(value + 0 * np.asarray(e.value), Side.UPPER, Rigor.ASSUMED, "", detail=sweep)
+        for k, e in _constants().items()
+    }
+    assert "needs" in maker(report(ingredients=broken)).missing
+
+
 # --- json -------------------------------------------------------------------------------------------------------------
 
 
@@ -512,7 +808,9 @@ def test_a_missing_key_is_a_fault() -> None:
 
 def test_bounds_live_on_times_and_nulls_have_reasons() -> None:
     document = json_report.document(every_status())
-    s1, s2, kl, infinite, void, huge, missing = document["certificates"]
+    by_id = {c["id"]: c for c in document["certificates"]}
+    s1, s2, kl, infinite = (by_id[f"stability_{k}"] for k in ("w2", "wp", "kl", "l1"))
+    void, huge, missing = by_id["thm1"], by_id["thm2"], by_id["thm5"]
     assert len(s1["bound"]) == len(s1["times"]) == len(TIMES)
     assert s2["effectivity"] == pytest.approx([0.0052 / 0.0013, 0.0052 / (0.8 * 0.0013)])
     assert kl["measured"]["lower"] is None
@@ -604,7 +902,7 @@ def test_no_page_of_an_earlier_report_stays_beside_new_numbers(tmp_path: Path) -
 
 @cache
 def drawn(name: str) -> tuple[figures.Figure, ...]:
-    return tuple(figures.all_figures(REPORTS[name]))
+    return tuple(html.all_figures(REPORTS[name]))
 
 
 @cache
@@ -636,12 +934,13 @@ def test_figures_on_one_page_share_no_id() -> None:
 def test_all_figures_are_drawn_when_everything_is_there() -> None:
     missing = {f.id for f in drawn("every status") if f.svg is None}
     assert missing == {"terms-stability-l1", "terms-thm5"}
+    assert {f.id for f in drawn("every status")} >= {"bracket-w1", "lipschitz", "drift-constants", "bandwidth"}
 
 
 def test_without_arrays_each_figure_says_why() -> None:
-    for figure in figures.all_figures(report(arrays={})):
+    for figure in html.all_figures(report(arrays={}, brackets=(bracket(upper=math.inf, lower=0.0),))):
         assert figure.svg is None
-        assert "needs" in figure.missing
+        assert "needs" in figure.missing or figure.id == "bracket-w1"
 
 
 _PREFIXES: dict[str, tuple[str, ...]] = {
@@ -650,7 +949,6 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "residual_map": ("residual_map",),
     "excess_risk": ("score_excess",),
     "stein": ("stein",),
-    "lipschitz": ("lipschitz",),
     "wasserstein": ("w1_",),
     "slices": ("slice_",),
     "moments": ("moment", "energy", "entropy"),
@@ -780,7 +1078,8 @@ def test_forbidden_words_and_leftovers_do_not_appear(name: str) -> None:
 
 def test_the_page_has_every_section_and_every_theorem() -> None:
     page = page_of("every status")
-    for anchor in ("results", "reading", "hypotheses", "theorems", "budget", "figures", "numerics", "reproduce"):
+    anchors = "results reading hypotheses theorems budget constants rate risk bandwidth figures numerics reproduce"
+    for anchor in anchors.split():
         assert f'id="{anchor}"' in page
     for one in every_status().certificates:
         assert f'id="theorem-{one.id}"' in page

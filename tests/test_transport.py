@@ -460,6 +460,78 @@ def test_wrong_points_and_samplers_are_refused():
         expected_empirical_w1_upper(normal(2), 0, **common)
 
 
+def test_catonis_deviation_is_the_formula_and_its_choice_of_alpha_the_best():
+    n, v, delta = 40, 0.7, 0.01
+    log = math.log(1 / delta)
+    claim = transport.catoni_deviation(v, n, delta)
+    assert claim == pytest.approx(math.sqrt(v) * math.sqrt(2 * log / (n - 2 * log)), rel=1e-14)
+    alphas = np.linspace(0.01, 1.0, 4001)  # smaller root of alpha z - alpha^2 (v + z^2)/2 = log/n
+    inside = 1 - alphas**2 * v - 2 * log / n
+    roots = (1 - np.sqrt(inside[inside >= 0])) / alphas[inside >= 0]
+    assert roots.min() == pytest.approx(claim, rel=1e-6)
+    assert transport.catoni_deviation(v, int(2 * log), delta) == math.inf
+    assert claim < 0.4 * math.sqrt(v / (n * delta))  # of Chebyshev's
+
+
+@pytest.mark.parametrize("skew", [-1.0, 1.0])
+def test_catonis_bound_covers_rare_values_on_either_side_and_needs_its_deviation(skew):
+    """Two-point law of variance 1 with a rare value far out: the worst case of a mean."""
+    p, n, delta, runs, rng = 0.02, 30, 0.05, 2000, np.random.default_rng(20)
+    x = skew * ((rng.random((runs, n)) < p) - p) / math.sqrt(p * (1 - p))
+    found = [transport.confident_mean((5.0 + row).tolist(), 1, 1.0, delta, "test") for row in x]
+    assert "Catoni" in found[0].method
+    assert np.mean([e.value < 5.0 for e in found]) <= delta
+    deviation = found[0].detail["deviation"]
+    assert np.mean([e.value - deviation < 5.0 for e in found]) > delta
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-6, 0.3, 1e3]))
+@quick
+def test_catonis_estimator_increases_with_every_value_and_moves_with_them(seed, size):
+    rng = np.random.default_rng(seed)
+    x = size * rng.standard_cauchy(30)
+    base = transport._catoni(x.tolist(), 1.0, 0.05)
+    assert transport._catoni((x + np.abs(rng.standard_cauchy(30))).tolist(), 1.0, 0.05) >= base
+    scale = 1 + np.abs(x).max()
+    assert transport._catoni((x + 3.0).tolist(), 1.0, 0.05) == pytest.approx(base + 3.0, abs=1e-12 * scale)
+    assert x.min() <= base <= x.max()
+    assert transport._catoni([2.0, 1.0], 0.0, 0.9) == 2.0
+
+
+# --- sinks of several units -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "copies", "d"), [(1, 5, 2), (7, 1, 2), (20, 6, 3), (40, 10, 2)])
+def test_a_capacitated_plan_is_that_of_the_repeated_cloud(n, copies, d):
+    rng = np.random.default_rng(n)
+    x, y = rng.random((n * copies, d)), rng.random((n, d))
+    truth = assignment(x, np.repeat(y, copies, axis=0), 1)
+    owner, v = transport.capacitated(x, y, 60)
+    assert np.array_equal(np.bincount(owner, minlength=n), np.full(n, copies))
+    assert np.linalg.norm(x - y[owner], axis=1).mean() == pytest.approx(truth, rel=1e-9)
+    dual = (cdist(x, y) - v).min(axis=1).mean() + v.mean()
+    assert dual == pytest.approx(truth, rel=1e-9)
+    first, _ = transport.capacitated(x, y, 1)  # unfinished: dearer at worst, and a plan all the same
+    assert np.array_equal(np.bincount(first, minlength=n), np.full(n, copies))
+    assert np.linalg.norm(x - y[first], axis=1).mean() >= truth * (1 - 1e-9)
+
+
+def test_a_capacitated_plan_is_found_where_neighbours_alone_are_infeasible():
+    rng = np.random.default_rng(21)
+    x = rng.random((200, 2)) / 100  # all units nearest the same few sinks
+    y = np.concatenate([rng.random((20, 2)) / 100, 1 + rng.random((20, 2)) / 100])
+    owner, _ = transport.capacitated(x, y, 1)
+    assert np.array_equal(np.bincount(owner, minlength=40), np.full(40, 5))
+
+
+def test_units_that_cannot_be_shared_evenly_and_interrupted_simplices_are_refused():
+    x, y = gaussians(30, 2)
+    with pytest.raises(ValueError, match="30 units cannot be shared evenly among 7 sinks"):
+        transport.capacitated(x, y[:7], 1)
+    with pytest.raises(NotOptimalError, match="iteration limit"):
+        transport.capacitated(x, y[:10], 1, max_iterations=3)
+
+
 # --- noise floor ------------------------------------------------------------------------------------------------------
 
 

@@ -244,6 +244,23 @@ class Bkw:
 
         return p * moment(power) + q * moment(power + 2)
 
+    def ball_moment(self, t: float, radius: Array, power: int) -> Array:
+        """Integral of |v|^power f_t over |v| < radius, elementwise (incomplete gamma functions)."""
+        k, p, q = self.coefficients(t)
+        u = np.asarray(radius, dtype=np.float64) ** 2 / (2 * k)
+
+        def moment(m: float) -> Array:  # of the Gaussian of variance k
+            a = (self.d + m) / 2
+            return (2 * k) ** (m / 2) * special.gammainc(a, u) * math.gamma(a) / math.gamma(self.d / 2)
+
+        return p * moment(power) + q * moment(power + 2)
+
+    def sup_density(self, t: float) -> float:
+        """Largest value of f_t, at |v|^2 = max(0, 2K - P/Q), where (P + Q u) exp(-u/2K) is stationary in u = |v|^2."""
+        k, p, q = self.coefficients(t)
+        u = max(0.0, 2 * k - p / q) if q > 0 else 0.0
+        return (2 * math.pi * k) ** (-self.d / 2) * math.exp(-u / (2 * k)) * (p + q * u)
+
 
 def _kummer(h: float, u: Array) -> Array:
     """sum_n u^n / (h+1)_n = 1F1(1; h+1; u) for 0 <= u <= 1, to rounding error (terms are positive)."""
@@ -264,6 +281,11 @@ class BkwDensity:
     def d(self) -> int:
         """Dimension."""
         return self.solution.d
+
+    @property
+    def isotropic(self) -> bool:
+        """The density depends on |v| only."""
+        return True
 
     def log_density(self, v: Array) -> Array:
         """Log f."""
@@ -289,12 +311,29 @@ class BkwDensity:
         """Integral of |v|^power f outside the ball."""
         return self.solution.tail_moment(self.t, radius, power)
 
+    def radial_mass(self, r: Array) -> tuple[Array, Array]:
+        """Mass inside and outside radius r, elementwise."""
+        return self.solution.radial_mass(self.t, r)
+
+    def ball_moment(self, radius: Array, power: int) -> Array:
+        """Integral of |v|^power f inside the ball, elementwise."""
+        return self.solution.ball_moment(self.t, radius, power)
+
+    def sup_density(self) -> float:
+        """Largest value of f."""
+        return self.solution.sup_density(self.t)
+
     def score_growth(self, radius: float) -> tuple[float, float]:
         """|s(v)| <= |v|/K for |v| > radius, if radius^2 >= K (then the Gaussian part dominates)."""
         k = self.solution.coefficients(self.t)[0]
         if radius**2 < k:
             raise ValueError(f"the growth bound of the score needs a radius of at least {math.sqrt(k):.3g}")
         return 0.0, 1 / k
+
+    @property
+    def tail_variance(self) -> float:
+        """Variance of the Gaussian that f is a polynomial times: K."""
+        return self.solution.coefficients(self.t)[0]
 
     def radial_edges(self) -> Array:
         """Panels graded towards the core down to r = 0; the energy beyond the last edge is below 1e-30.

@@ -159,7 +159,7 @@ def _chi2_integrable(facts: Facts) -> Verdict:
     bound = facts.get("chi2_bound")
     if bound is not None and (bound > 1).all():
         return Verdict.holds(
-            f"the flow's growth bound and f0's Gaussian tail give f~ a tail of variance <= {2 / bound.min():.3g} T < 2 T"
+            f"growth bound of the flow, Gaussian tail of f0: f~ has a tail of variance <= {2 / bound.min():.3g} T < 2 T"
         )
     decay, times = facts["chi2_decay"], facts["fact_times"]
     good = decay > 1

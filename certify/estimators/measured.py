@@ -11,6 +11,7 @@ from scipy.linalg import sqrtm
 
 from certify.context import Context
 from certify.estimator import Estimator
+from certify.estimators.flow_defect import maxwellian_ratio
 from certify.pushforward import Pushforward
 from theory.problem import ExactSolution
 from theory.provenance import Array, Estimate, Rigor, Side
@@ -35,7 +36,7 @@ def compute(context: Context) -> dict[str, Estimate]:
     size = f"{len(pushed.rule.weights)} quadrature nodes"
     out["measured_w1_upper"] = _upper(first + first_error, f"same-start coupling E|T - X|, {size}")
     out["measured_w2_upper"] = _upper(np.sqrt(second + second_error), f"same-start coupling in L2(f0), {size}")
-    out["measured_w2_lower"] = _lower(_moment_distance(context, pushed), "Gelbrich bound from mean and covariance")
+    out["measured_w2_lower"] = _lower(moment_distance(context, pushed), "Gelbrich bound from mean and covariance")
     out["measured_w1_lower"] = _lower(_kantorovich(pushed, exact), "largest |int phi (f~ - f)| over 1-Lipschitz phi")
     return out | _densities(pushed, solution)
 
@@ -50,6 +51,7 @@ def _densities(pushed: Pushforward, solution: ExactSolution) -> dict[str, Estima
         l1 = np.abs(np.expm1(log_ratio))
         l2 = np.exp(pushed.log_density) * np.expm1(log_ratio) ** 2
         reference = np.exp(2 * log_exact - pushed.log_density)
+        chi2 = np.expm1(log_ratio) ** 2 * maxwellian_ratio(pushed) if pushed.problem.kernel.is_maxwell else None
     method = f"change of variables, {len(pushed.rule.weights)} quadrature nodes"
 
     def integral(values: Array) -> tuple[Array, Array]:
@@ -58,7 +60,15 @@ def _densities(pushed: Pushforward, solution: ExactSolution) -> dict[str, Estima
     (kl_total, kl_error), (l1_total, l1_error), (l2_total, l2_error) = integral(kl), integral(l1), integral(l2)
     l1_upper, l2_upper = l1_total + l1_error, np.sqrt(l2_total + l2_error)
     # a relative error eps of the densities' ratio changes KL by at most eps L1 + eps^2
-    return {
+    out = {}
+    if chi2 is not None:
+        # (f~ - f)^2/M: a relative error eps of the ratio f/f~ changes its root by at most eps |f~|_{L2(1/M)}
+        total, error = integral(chi2)
+        floor = ROUNDING * np.sqrt(integral(maxwellian_ratio(pushed))[0])
+        out["measured_chi2_upper"] = _upper(total + error, method)
+        lowest = np.sqrt(np.maximum(total - error, 0.0)) - floor
+        out["measured_chi2_lower"] = _lower(np.maximum(lowest, 0.0) ** 2, method)
+    return out | {
         "measured_kl_upper": _upper(kl_total + kl_error, method),
         "measured_kl_lower": _lower(kl_total - kl_error - ROUNDING * l1_upper - ROUNDING**2, method),
         "measured_l1_upper": _upper(l1_upper, method),
@@ -118,7 +128,7 @@ def _particles(context: Context, solution: ExactSolution) -> dict[str, Estimate]
     return out
 
 
-def _moment_distance(context: Context, pushed: Pushforward) -> Array:
+def moment_distance(context: Context, pushed: Pushforward) -> Array:
     """Gelbrich bound at the report times, less what the quadrature errors of mean and covariance could change.
 
     |C1^(1/2) - C2^(1/2)|_F <= |C1 - C2|_F / (2 sqrt(least eigenvalue)) bounds the change of the Bures distance.
@@ -163,7 +173,7 @@ def _lower(value: Array, method: str) -> Estimate:
     return Estimate(np.maximum(value, 0.0), Side.LOWER, Rigor.NUMERICAL, method, uses_exact_solution=True)
 
 
-_BOTH = ("w1", "w2", "kl", "l1", "trajectory", "particles")
+_BOTH = ("w1", "w2", "kl", "l1", "chi2", "trajectory", "particles")
 ESTIMATOR = Estimator(
     id="measured",
     provides={f"measured_{n}_lower": Side.LOWER for n in _BOTH}

@@ -32,9 +32,9 @@ def _remove_old_page(directory: Path) -> None:
 
 
 def _write_page(report: Report, directory: Path) -> dict[str, Path]:
-    from certify.report import figures, html
+    from certify.report import html
 
-    drawn = list(figures.all_figures(report))
+    drawn = list(html.all_figures(report))
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
     for figure in drawn:

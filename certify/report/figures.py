@@ -3,9 +3,8 @@
 Names used from ``Report.arrays``, all optional::
 
     nodes or times   residual_rms  defect  defect_error  defect_residual_part  defect_score_part; nodes   stein
-            score_excess_oracle  score_excess_push
-    own     lipschitz_times: lipschitz_sampled  lipschitz_bound
-            w1_times: w1_lower  w1_upper  w1_floor_low  w1_floor_high  w1_coupled
+            score_excess_oracle  score_excess_push  score_excess_fisher  score_excess_statistical
+    own     w1_times: w1_lower  w1_upper  w1_floor_low  w1_floor_high  w1_coupled
             moment_times: energy_learned  energy_exact  momentum_learned  entropy_learned  entropy_exact
                 entropy_rate_learned  entropy_rate_exact
             slice_times (k), slice_v (n): slice_learned  slice_exact  (k, n)
@@ -258,6 +257,8 @@ def excess_risk(report: Report) -> Figure:
     wanted = (
         ("score_excess_push", "vs learned density", BLUE, "-"),
         ("score_excess_oracle", "vs exact score", VERMILION, "--"),
+        ("score_excess_fisher", "J + I(f₀)", PURPLE, "-."),
+        ("score_excess_statistical", "held-out particles", GREEN, ":"),
     )
     return _nodal(report, "excess-risk", captions.EXCESS, wanted, "mean squared score error", first_needed=False)
 
@@ -314,33 +315,6 @@ def residual_map(report: Report) -> Figure:
         bar.set_title("|defect|", fontsize=9)
         title = captions.RESIDUAL_MAP.title
         return Figure("residual-map", title, captions.RESIDUAL_MAP, svg.render(figure, "residual-map", title))
-
-
-def lipschitz(report: Report) -> Figure:
-    """The interval [sampled, bound] of the Lipschitz constant of the learned score."""
-    times = report.arrays.get("lipschitz_times")
-    shape = () if times is None else times.shape
-    sampled, bound = _array(report, "lipschitz_sampled", shape), _array(report, "lipschitz_bound", shape)
-    if times is None or (sampled is None and bound is None):
-        names = ("lipschitz_sampled", "lipschitz_bound")
-        return _absent("lipschitz", captions.LIPSCHITZ, _why_absent(report, names, captions.LIPSCHITZ))
-    curves = [
-        Curve(times, axes.log10(v), label, color, style)
-        for v, label, color, style in (
-            (bound, "at most (bound)", BLUE, "-"),
-            (sampled, "at least (sampled)", VERMILION, "--"),
-        )
-        if v is not None and np.isfinite(axes.log10(v)).any()
-    ]
-    if not curves:
-        return _absent("lipschitz", captions.LIPSCHITZ, "no finite positive value")
-
-    def paint(ax: Axes) -> None:
-        if len(curves) == 2:
-            ax.fill_between(times, curves[1].y, curves[0].y, color=BLUE, alpha=0.13, lw=0)
-        _log_panel(ax, times, curves, "Lip of learned score")
-
-    return _single("lipschitz", captions.LIPSCHITZ, paint)
 
 
 def wasserstein(report: Report) -> Figure:
@@ -472,7 +446,6 @@ GLOBAL: tuple[Callable[[Report], Figure], ...] = (
     residual_map,
     excess_risk,
     stein,
-    lipschitz,
     wasserstein,
     slices,
     moments,
@@ -480,8 +453,8 @@ GLOBAL: tuple[Callable[[Report], Figure], ...] = (
 
 
 def all_figures(report: Report) -> Iterator[Figure]:
-    """Every figure of a report, certificates first, in the order of the page."""
-    for one in report.certificates:
+    """Figures of the certificates, then those of the arrays, in the order of the page."""
+    for one in words.in_order(report.certificates):
         yield certificate(one)
         yield terms(one)
     for make in GLOBAL:

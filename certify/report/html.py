@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.report import figures, json_report, mathml, numbers, references, words
+from certify.report import evidence, evidence_figures, figures, json_report, mathml, numbers, references, words
 from certify.report.curves import (
     last_log_trivial,
     last_measured,
@@ -262,6 +262,7 @@ class Section:
     notes: tuple[str, ...]
     ingredients: tuple[IngredientRow, ...]
     terms: tuple[TermRow, ...]
+    shares: tuple[evidence.ShareRow, ...]
     weakest: str
     delta: str
     reasons: tuple[str, ...]
@@ -278,7 +279,7 @@ def _weakest(certificate: Certificate) -> str:
     return words.clean(meanings.get(certificate.weakest, certificate.weakest)) + label
 
 
-def section(certificate: Certificate, drawn: Mapping[str, Figure]) -> Section:
+def section(certificate: Certificate, report: Report, drawn: Mapping[str, Figure]) -> Section:
     """Everything the page says about one theorem."""
     theorem = certificate.theorem
     own = (figures.certificate_id(certificate), figures.terms_id(certificate))
@@ -291,6 +292,7 @@ def section(certificate: Certificate, drawn: Mapping[str, Figure]) -> Section:
             ingredient_row(i, certificate.estimates.get(i.id), certificate.weakest) for i in theorem.ingredients
         ),
         terms=term_rows(certificate),
+        shares=evidence.share_rows(certificate, report),
         weakest=_weakest(certificate),
         delta=numbers.up(certificate.delta, 2) if certificate.delta > 0 else "",
         reasons=tuple(words.clean(reason, 600) for reason in certificate.reasons),
@@ -335,7 +337,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(words.flatten(data))
 
 
-_FLAGS = ("times", "samples", "w1_samples", "confidence", "seed", "radius")
+_FLAGS = ("times", "samples", "w1_samples", "confidence", "seed", "radius", "particle_rate")
 
 
 def command(report: Report) -> str:
@@ -379,7 +381,10 @@ def _rigors() -> list[tuple[str, str]]:
 def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
     """Everything the template shows."""
     by_id = {figure.id: figure for figure in drawn}
-    per_theorem = {f for c in report.certificates for f in (figures.certificate_id(c), figures.terms_id(c))}
+    certificates = words.in_order(report.certificates)
+    placed = {f for c in certificates for f in (figures.certificate_id(c), figures.terms_id(c))}
+    placed |= {evidence_figures.bracket_id(b) for b in report.brackets}
+    placed |= {"lipschitz", "drift-constants", "bandwidth", "excess-risk"}
     css, css_hash = _style()
     return {
         "css": css,
@@ -391,15 +396,28 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
         "headline": words.headline(report),
         "counts": [(status.name, n) for status, n in words.counts(report.certificates).items()],
         "end": numbers.plain(report.times[-1]) if len(report.times) else "the end",
-        "rows": [result_row(c) for c in report.certificates],
+        "rows": [result_row(c) for c in certificates],
+        "brackets": evidence.bracket_rows(report),
+        "bracket_figures": [f for b in report.brackets if (f := by_id.get(evidence_figures.bracket_id(b)))],
+        "contributions": evidence.contributions(report),
+        "contribution_symbols": [symbol(latex) for _, latex in evidence.CONTRIBUTIONS],
+        "constants": evidence.constants(report),
+        "constant_figures": [by_id[n] for n in ("lipschitz", "drift-constants") if n in by_id],
+        "rates": evidence.rates(report),
+        "rate_option": words.clean(report.options.get("particle_rate") or "not recorded", 40),
+        "rate_method": _rate_method(report),
+        "risks": evidence.risks(report),
+        "risk_figures": [by_id[n] for n in ("excess-risk",) if n in by_id],
+        "sweeps": evidence.sweep_rows(report),
+        "sweep_figures": [by_id[n] for n in ("bandwidth",) if n in by_id],
         "warnings": [words.clean(warning, 600) for warning in report.warnings],
         "statuses": _statuses(),
         "rigors": _rigors(),
         "ledger": ledger(report),
-        "sections": [section(c, by_id) for c in report.certificates],
-        "budget": budget(report.certificates),
+        "sections": [section(c, report, by_id) for c in certificates],
+        "budget": budget(certificates),
         "defect_split": defect_split(report) if len(report.nodes) else [],
-        "global_figures": [figure for name, figure in by_id.items() if name not in per_theorem],
+        "global_figures": [figure for name, figure in by_id.items() if name not in placed],
         "measured": [
             (words.clean(name, 80), words.clean(m.title), _measured_end(m.lower, m.upper), words.clean(m.method, 600))
             for name, m in report.measured.items()
@@ -415,6 +433,17 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
         "bibtex": references.bibtex(report),
         "not_shown": not_shown(report),
     }
+
+
+def _rate_method(report: Report) -> str:
+    used = report.ingredients.get("sampling_w1")
+    return evidence.why_not("sampling_w1") if used is None else words.clean(used.method, 600)
+
+
+def all_figures(report: Report) -> Iterable[Figure]:
+    """Every figure of a page."""
+    yield from figures.all_figures(report)
+    yield from evidence_figures.all_figures(report)
 
 
 def _measured_end(lower: Estimate | None, upper: Estimate | None) -> str:
@@ -440,6 +469,7 @@ def page(report: Report, drawn: Iterable[Figure] | None = None) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["symbol"] = symbol
     environment.filters["trusted"] = Markup  # only for SVG, MathML and CSS made in this package
     template = environment.from_string(_resource("page.html.j2"))
-    return template.render(context(report, figures.all_figures(report) if drawn is None else drawn))
+    return template.render(context(report, all_figures(report) if drawn is None else drawn))

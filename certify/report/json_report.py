@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from certify.report import words
+from certify.report import evidence, words
 from certify.report.curves import LOG10, axis_of, log_effectivity, measured_sides, shown_log, void
 from certify.report.schema import ID, faults, schema
-from certify.results import Certificate, Measured, Report
+from certify.results import Bracket, Certificate, Measured, Report, Share
 from theory.provenance import Array, Estimate
 from theory.theorem import Hypothesis, Ingredient, Verdict
 
@@ -90,7 +90,7 @@ def estimate_json(estimate: Estimate, report: Report) -> dict[str, JsonValue]:
         "delta": estimate.delta,
         "oracle": estimate.uses_exact_solution,
         "infinite": bool(np.isinf(value).any()),
-        "detail": plain(estimate.detail),
+        "detail": plain({k: v for k, v in estimate.detail.items() if k != "seconds"}),  # differs from run to run
     }
 
 
@@ -162,6 +162,38 @@ def _log10_effectivity(certificate: Certificate) -> list[float | None] | None:
     return None if ends == (None, None) else [None if e is None else _number(e / LOG10) for e in ends]
 
 
+def share_json(share: Share, certificate: Certificate) -> dict[str, JsonValue]:
+    """One line of an error budget. None of it is a bound, except that of the suprema."""
+    base = None if certificate.log_bound is None else float(certificate.log_bound[-1])
+    return {
+        "id": words.clean(share.ingredient),
+        "value": _number(share.value),
+        "other": None if share.other is None else _number(share.other),
+        "log10_bound": None if base is None else _number(base / LOG10),
+        "log10_bound_other": None if share.log_bound is None else _number(share.log_bound / LOG10),
+        "elasticity": _number(share.elasticity),
+        "decades": _number(share.elasticity / LOG10),
+        "is_bound": evidence.is_bound(share, certificate),
+        "method": words.clean(share.method),
+    }
+
+
+def bracket_json(bracket: Bracket, report: Report) -> dict[str, JsonValue]:
+    """A two-sided interval over the report times; an infinite upper end is null."""
+    return {
+        "id": words.clean(bracket.id),
+        "title": words.clean(bracket.title),
+        "lower": None if words.lower_curve(bracket) is None else _curve(words.lower_curve(bracket)),
+        "upper": _curve(bracket.upper),
+        "lower_estimate": None if bracket.lower is None else estimate_json(bracket.lower, report),
+        "certificate": words.clean(bracket.certificate),
+        "status": bracket.status.name,
+        "oracle": not words.oracle_free(bracket),
+        "contradicted": words.crossed(bracket),
+        "line": words.bracket_line(bracket),
+    }
+
+
 def certificate_json(certificate: Certificate, report: Report) -> dict[str, JsonValue]:
     """One entry of ``certificates``."""
     theorem = certificate.theorem
@@ -199,6 +231,7 @@ def certificate_json(certificate: Certificate, report: Report) -> dict[str, Json
             i.id: _ingredient_json(i, certificate.estimates.get(i.id), report) for i in theorem.ingredients
         },
         "hypotheses": {words.clean(name): verdict_json(*certificate.verdicts[name]) for name in certificate.verdicts},
+        "budget": [share_json(share, certificate) for share in certificate.budget],
         "missing": [words.clean(name) for name in certificate.missing],
         "reasons": [words.clean(reason, 600) for reason in certificate.reasons] + list(null_reasons(certificate)),
     }
@@ -238,7 +271,8 @@ def document(report: Report) -> dict[str, JsonValue]:
         "options": plain(report.options),
         "times": _curve(report.times),
         "nodes": _curve(report.nodes),
-        "certificates": [certificate_json(c, report) for c in report.certificates],
+        "certificates": [certificate_json(c, report) for c in words.in_order(report.certificates)],
+        "brackets": [bracket_json(b, report) for b in report.brackets],
         "ingredients": {
             words.clean(name): estimate_json(report.ingredients[name], report) for name in sorted(report.ingredients)
         },
@@ -278,7 +312,9 @@ def report_json(report: Report) -> str:
 
 def run_json(report: Report) -> str:
     """Text of ``run.json``: wall times and host facts, which may differ between equal runs."""
-    return dumps({"wall_times": plain(report.wall_times), "environment": plain(report.environment)}) + "\n"
+    seconds = {k: e.detail["seconds"] for k, e in report.ingredients.items() if "seconds" in e.detail}
+    content = {"wall_times": report.wall_times, "estimate_seconds": seconds, "environment": report.environment}
+    return dumps(plain(content)) + "\n"
 
 
 def arrays(report: Report) -> dict[str, Array]:
@@ -290,7 +326,22 @@ def arrays(report: Report) -> dict[str, Array]:
             found[f"certificate_{certificate.id}_void"] = void(certificate).astype(np.float64)
         if certificate.log_trivial is not None:
             found[f"certificate_{certificate.id}_log_trivial"] = certificate.log_trivial
+    for bracket in report.brackets:
+        lower = words.lower_curve(bracket)
+        found[f"bracket_{bracket.id}_upper"] = bracket.upper
+        found |= {} if lower is None else {f"bracket_{bracket.id}_lower": lower}
+    for name, estimate in report.ingredients.items():
+        if np.ndim(estimate.value):
+            found[f"ingredient_{_member(name)}"] = np.asarray(estimate.value)
+        for key, values in estimate.detail.items():  # sweeps and other curves that a figure shows
+            if isinstance(values, (list, tuple, np.ndarray)) and np.asarray(values).dtype.kind == "f":
+                found[f"detail_{_member(name)}_{_member(str(key))}"] = np.asarray(values)
     return {**found, **report.arrays}
+
+
+def _member(name: str) -> str:
+    """A name that is safe inside an archive."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:80]
 
 
 def arrays_npz(report: Report) -> bytes:

@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 UNDEFINED = "undefined"
 LARGE = Decimal(100_000)
+LOG_LARGE = math.log(1e5)
 SMALLEST_PLAIN_EXPONENT = -3
 UNDERFLOW_LOG10 = -300.0
 
@@ -138,4 +139,6 @@ def ratio(low: float | None, high: float | None, *, ascii_only: bool = False) ->
     if high is None:
         return f"{'>=' if ascii_only else '≥'}{down_log(low)}"
     first, last = ratio_end(low), ratio_end(high)
+    if first != last and low > LOG_LARGE:  # the upper end of a useless ratio says no more
+        return f"{'>=' if ascii_only else '≥'}{down_log(low)}"
     return first if first == last else f"{first}..{last}"

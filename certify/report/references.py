@@ -95,6 +95,57 @@ REFERENCES = (
   archivePrefix = {arXiv}
 }""",
     ),
+    Reference(
+        "Villani1998",
+        ("villani",),
+        """@article{Villani1998,
+  author  = {Villani, C{\\'e}dric},
+  title   = {On the spatially homogeneous {Landau} equation for {Maxwellian} molecules},
+  journal = {Mathematical Models and Methods in Applied Sciences},
+  volume  = {8},
+  number  = {6},
+  pages   = {957--983},
+  year    = {1998}
+}""",
+    ),
+    Reference(
+        "Catoni2012",
+        ("catoni",),
+        """@article{Catoni2012,
+  author  = {Catoni, Olivier},
+  title   = {Challenging the empirical mean and empirical variance: a deviation study},
+  journal = {Annales de l'Institut Henri Poincar{\\'e}, Probabilit{\\'e}s et Statistiques},
+  volume  = {48},
+  number  = {4},
+  pages   = {1148--1185},
+  year    = {2012}
+}""",
+    ),
+    Reference(
+        "Maurer2003",
+        ("maurer",),
+        """@article{Maurer2003,
+  author  = {Maurer, Andreas},
+  title   = {A bound on the deviation probability for sums of non-negative random variables},
+  journal = {Journal of Inequalities in Pure and Applied Mathematics},
+  volume  = {4},
+  number  = {1},
+  year    = {2003}
+}""",
+    ),
+    Reference(
+        "WaudbySmith2024",
+        ("waudby", "betting"),
+        """@article{WaudbySmith2024,
+  author  = {Waudby-Smith, Ian and Ramdas, Aaditya},
+  title   = {Estimating means of bounded random variables by betting},
+  journal = {Journal of the Royal Statistical Society Series B},
+  volume  = {86},
+  number  = {1},
+  pages   = {1--27},
+  year    = {2024}
+}""",
+    ),
 )
 
 

@@ -72,6 +72,28 @@ def _hypothesis() -> Schema:
     )
 
 
+def _share() -> Schema:
+    numbers = ("value", "other", "log10_bound", "log10_bound_other", "elasticity", "decades")
+    return _object({"id": _STRING, **dict.fromkeys(numbers, _MAYBE_NUMBER), "is_bound": _FLAG, "method": _STRING})
+
+
+def _bracket() -> Schema:
+    return _object(
+        {
+            "id": _STRING,
+            "title": _STRING,
+            "lower": _CURVE,
+            "upper": _CURVE,
+            "lower_estimate": {**_estimate(), "type": ["object", "null"]},
+            "certificate": _STRING,
+            "status": _names(Status),
+            "oracle": _FLAG,
+            "contradicted": _FLAG,
+        },
+        line=_STRING,
+    )
+
+
 def _certificate() -> Schema:
     return _object(
         {
@@ -87,6 +109,7 @@ def _certificate() -> Schema:
             "effectivity": {"type": ["array", "null"], "items": _MAYBE_NUMBER, "minItems": 2, "maxItems": 2},
             "terms": _mapping(_CURVE),
             "hypotheses": _mapping(_hypothesis()),
+            "budget": {"type": "array", "items": _share()},
             "reasons": _STRINGS,
         },
         title=_STRING,
@@ -125,6 +148,7 @@ def schema() -> Schema:
                 "model": {"type": "object"},
                 "options": {"type": "object"},
                 "certificates": {"type": "array", "items": _certificate()},
+                "brackets": {"type": "array", "items": _bracket()},
                 "ingredients": _mapping(_estimate()),
                 "measured": _mapping(measured),
                 "hypotheses": _mapping(_hypothesis()),

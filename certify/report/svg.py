@@ -121,6 +121,32 @@ def _with_prefix(text: str, figure_id: str) -> str:
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{figure_id}-\1)", text)
 
 
+_TURN = re.compile(r'\stransform="rotate\(-?0 [^)]*\)"')
+_PATH = re.compile(r'\sd="([^"]*)"')
+_GROUP = re.compile(r"<g\b[^>]*>|</g>")
+
+
+def _without_bare_groups(text: str) -> str:
+    """Groups that carry no attribute change nothing; matplotlib nests six of them around a tick."""
+    bare: list[bool] = []
+
+    def decide(match: re.Match[str]) -> str:
+        if match.group() == "</g>":
+            return "" if bare.pop() else "</g>"
+        if match.group().endswith("/>"):
+            return ""
+        bare.append(match.group() == "<g>")
+        return "" if bare[-1] else match.group()
+
+    return _GROUP.sub(decide, text)
+
+
+def _tight(match: re.Match[str]) -> str:
+    """A path without the blanks it does not need."""
+    value = re.sub(r"\s+", " ", match.group(1)).strip()
+    return f' d="{re.sub(r" ?([A-Za-z]) ?", lambda m: m.group(1), value)}"'
+
+
 def tidy(text: str, figure_id: str, title: str) -> str:
     """See the module's docstring."""
     body = text[text.index("<svg") :]
@@ -131,6 +157,8 @@ def tidy(text: str, figure_id: str, title: str) -> str:
     body = _STYLE.sub(_attributes, body)
     body = _with_prefix(body, figure_id)
     body = _COORDINATES.sub(_short, body)
+    body = _PATH.sub(_tight, _TURN.sub("", body))
+    body = _without_bare_groups(body)
     body = re.sub(r">\s+<", ">\n<", body)
     box = re.search(r'viewBox="[^"]*"', body)
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'

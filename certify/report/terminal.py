@@ -94,13 +94,26 @@ def _wrapped(text: str, style: Style, indent: str = "") -> list[str]:
     )
 
 
+def _fitting(rows: list[tuple[str, ...]], width: int) -> tuple[set[int], str]:
+    """Rows that stand in the table together, and the gap between its columns; the widest ones leave it first."""
+    order = sorted(range(len(rows)), key=lambda k: (sum(map(len, rows[k])), k))
+    for gap, least in (("  ", len(rows)), (" ", 0)):
+        for n in range(len(rows), least - 1, -1):
+            inside = set(order[:n])
+            widths = _widths([HEADER, *(rows[k] for k in inside)])
+            if sum(widths) + len(gap) * (len(HEADER) - 1) <= width:
+                return inside, gap
+    return set(), " "
+
+
 def _table(certificates: tuple[Certificate, ...], style: Style) -> list[str]:
+    certificates = words.in_order(certificates)
     rows = [cells(c, style) for c in certificates]
-    widths = _widths([HEADER, *rows])
-    gap = next((g for g in ("  ", " ") if sum(widths) + len(g) * (len(HEADER) - 1) <= style.width), None)
-    lines = [] if gap is None else [_line(HEADER, widths, gap), "-" * style.width]
-    for certificate, row in zip(certificates, rows, strict=True):
-        text = _stacked(row) if gap is None else _line(row, widths, gap)
+    inside, gap = _fitting(rows, style.width)
+    widths = _widths([HEADER, *(rows[k] for k in inside)])
+    lines = [_line(HEADER, widths, gap), "-" * style.width] if inside or not rows else []
+    for k, (certificate, row) in enumerate(zip(certificates, rows, strict=True)):
+        text = _line(row, widths, gap) if k in inside else _stacked(row)
         status = words.shown_status(certificate)
         lines += text.replace(row[5], style.paint(row[5], _COLOR[status])).split("\n")
         if status is not Status.CERTIFIED:
@@ -124,6 +137,7 @@ def _summary(report: Report, style: Style) -> list[str]:
         lines += _wrapped(f"warning: {words.clean(warning, 600)}", style)
     for mark in words.marks(report):
         lines += _wrapped(f"{mark}: {words.MARK_MEANING[mark]}", style)
+    lines += [line for b in report.brackets for line in _wrapped(words.bracket_line(b), style)]
     found = ", ".join(f"{n} {status.name}" for status, n in words.counts(report.certificates).items())
     return lines + _wrapped(found or "no certificates", style) + _wrapped(words.headline(report), style)
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from certify.report import numbers
 from certify.report.curves import last_log_bound, last_log_trivial, last_measured, last_valid
-from certify.results import Certificate, Report, Status
+from certify.results import Bracket, Certificate, Report, Status
+from theory.provenance import Array, Side
 
 SOUND = (Status.CERTIFIED, Status.CONDITIONAL)
 
@@ -37,7 +38,17 @@ METRIC: dict[str, str] = {
     "mean_w1": "the expected Wasserstein-1 distance of the learned particles from the exact density",
     "trajectory": "the root mean squared error of the learned trajectories",
     "particles": "the mean squared error of the learned particles",
+    "particles_rms": "the root mean squared error of the learned particles",
+    "drift_mismatch": "the distance of the learned drift from the exact one at the learned particles",
+    "drift_lipschitz": "the Lipschitz constant of the exact drift",
+    "observable": "the expected error of the mean speed of the learned particles",
+    "score_error": "the mean squared error of the learned score under the exact law",
+    "kde": "the expected L2 error of a Gaussian kernel density estimate of the learned particles",
+    "kde_compact": "the expected L2 error of an Epanechnikov kernel density estimate of the learned particles",
 }
+SHORT: dict[str, str] = {"w1": "W1", "w2": "W2", "l1": "L1 distance"}
+NEEDS = "needs ..."
+_KINDS = ("lemma", "thm", "stability")
 
 
 def clean(text: object, limit: int = 300) -> str:
@@ -77,6 +88,17 @@ MARK_MEANING: dict[str, str] = {
 }
 
 
+def in_order(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Lemmas, theorems and stability, each by number, the variants of a theorem after it."""
+
+    def key(certificate: Certificate) -> tuple[int, int, bool]:
+        kind, number, variant = re.fullmatch(r"([a-z]*)([0-9]*)(.*)", certificate.id, re.DOTALL).groups()  # type: ignore[union-attr]
+        place = _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+        return place, int(number or 0), bool(variant) and kind in _KINDS[:2]
+
+    return tuple(sorted(certificates, key=key))
+
+
 def shown_status(certificate: Certificate) -> Status:
     """The verdict at the last time, except that a contradiction at any time is a contradiction."""
     contradicted = Status.CONTRADICTED in certificate.statuses
@@ -101,7 +123,7 @@ def bound_word(certificate: Certificate) -> str:
         return numbers.up_log(bound)
     if certificate.status is Status.VOID:
         return "void"
-    return "missing" if certificate.log_bound is None else numbers.UNDEFINED
+    return NEEDS if certificate.log_bound is None else numbers.UNDEFINED
 
 
 def ratio_word(certificate: Certificate, low: float | None, high: float | None, *, ascii_only: bool = False) -> str:
@@ -111,7 +133,7 @@ def ratio_word(certificate: Certificate, low: float | None, high: float | None, 
         return text
     bound = last_log_bound(certificate)
     if bound is None:
-        return bound_word(certificate)
+        return "none" if certificate.log_bound is None else bound_word(certificate)
     return "inf" if bound == math.inf else "none"
 
 
@@ -168,7 +190,7 @@ def reason_line(certificate: Certificate) -> str:
     if status is Status.VOID:
         return _void(certificate)
     if certificate.log_bound is None:
-        return "no bound: " + (reason or "an ingredient is missing")
+        return missing_line(certificate) or "no bound: " + (reason or "an ingredient is missing")
     if status is Status.VACUOUS:
         return _vacuous(certificate)
     if status is Status.INDICATIVE:
@@ -232,15 +254,104 @@ def _claim(report: Report, certificate: Certificate, verb: str) -> str:
     )
 
 
+def contradicted(report: Report) -> list[str]:
+    """Ids of certificates under a measured value at some time, and of distances whose lower end is above the upper."""
+    ids = [c.id for c in report.certificates if shown_status(c) is Status.CONTRADICTED]
+    return ids + [f"{b.id} (lower above upper)" for b in report.brackets if crossed(b)]
+
+
+def ends(bracket: Bracket) -> tuple[float | None, float | None]:
+    """Lower and upper end at the last time; None where there is none."""
+    upper = float(bracket.upper[-1]) if len(bracket.upper) else math.inf
+    return (None if lower_curve(bracket) is None else float(lower_curve(bracket)[-1])), (  # type: ignore[index]
+        upper if math.isfinite(upper) else None
+    )
+
+
+def lower_curve(bracket: Bracket) -> Array | None:
+    """Lower ends over the report times; None unless the estimate is a lower bound there."""
+    if bracket.lower is None or not bracket.lower.side.serves(Side.LOWER):
+        return None
+    value = np.asarray(bracket.lower.value, dtype=np.float64)
+    if value.ndim and value.shape != bracket.upper.shape:
+        return None
+    return np.broadcast_to(value, bracket.upper.shape)
+
+
+def crossed(bracket: Bracket) -> bool:
+    """Whether the lower end exceeds the upper at some time."""
+    lower = lower_curve(bracket)
+    return lower is not None and bool(np.any(lower > bracket.upper))
+
+
+def oracle_free(bracket: Bracket) -> bool:
+    """Whether no exact solution was used; the certificates behind the upper end never do."""
+    return bracket.lower is None or not bracket.lower.uses_exact_solution
+
+
+def between(bracket: Bracket) -> str:
+    """``between x and y`` at the last time, rounded outwards; one-sided or in words where an end is missing."""
+    low, high = ends(bracket)
+    if low is not None and high is not None:
+        return f"between {numbers.down(low)} and {numbers.up(high)}"
+    if high is not None:
+        return f"at most {numbers.up(high)}"
+    return "neither bounded above nor below" if low is None else f"at least {numbers.down(low)}"
+
+
+def bracket_source(bracket: Bracket) -> str:
+    """Status, what was used, and which end is missing and why."""
+    low, high = ends(bracket)
+    parts = ["CONTRADICTED: the lower end is above the upper" if crossed(bracket) else bracket.status.name]
+    parts.append("no exact solution used" if oracle_free(bracket) else "the exact solution is used")
+    if low is None:
+        parts.append("lower end not available: no estimator provides it for this model and problem")
+    if high is None:
+        parts.append("upper end not available: no certificate of this distance has a finite bound that is not void")
+    return "; ".join(parts) if low is None or high is None else ", ".join(parts)
+
+
+def bracket_line(bracket: Bracket) -> str:
+    """``W1 between 0.0011 and 0.0051 (CONDITIONAL, no exact solution used)``."""
+    return f"{SHORT.get(bracket.id, clean(bracket.id, 40))} {between(bracket)} ({bracket_source(bracket)})"
+
+
+def best_bracket(report: Report) -> Bracket | None:
+    """The two-sided interval to quote: sound, best status first, then the one whose ends are closest in ratio."""
+
+    def width(bracket: Bracket) -> float:
+        low, high = ends(bracket)
+        return math.inf if not low or high is None else high / low
+
+    sound = [b for b in report.brackets if b.status in SOUND and math.isfinite(width(b)) and not crossed(b)]
+    return min(sound, key=lambda b: (-b.status, width(b)), default=None)
+
+
+def _two_sided(report: Report, bracket: Bracket) -> str:
+    source = next((c for c in report.certificates if c.id == bracket.certificate), None)
+    rigor = f", {source.rigor.label}" if source is not None else ""
+    lower = "" if bracket.lower is None else f", lower end {bracket.lower.rigor.label}"
+    used = "no exact solution used" if oracle_free(bracket) else "the lower end uses the exact solution"
+    context = _context(source).removeprefix(" (").removesuffix(")") if source is not None else ""
+    return (
+        f"{model_name(report)}, {problem_name(report)}: at t = {numbers.plain(report.times[-1])}, "
+        f"{METRIC.get(bracket.id, clean(bracket.title))} lies {between(bracket)} ({used}"
+        f"{'; ' + context if context else ''}). "
+        f"Source: {clean(bracket.certificate, 60)}, {bracket.status.name}{rigor}{lower}."
+    )
+
+
 def headline(report: Report) -> str:
     """The one sentence to read."""
-    contradicted = [c.id for c in report.certificates if shown_status(c) is Status.CONTRADICTED]
-    if contradicted:
+    wrong = contradicted(report)
+    if wrong:
         return (
-            f"CONTRADICTED: {', '.join(contradicted)}. A measured error of {model_name(report)} exceeds its bound, so "
-            "the code, an assumption or the theorem is wrong. Trust no bound of this report until this is explained."
+            f"CONTRADICTED: {', '.join(wrong)}. A measured or lower value of {model_name(report)} exceeds its bound, "
+            "so the code, an assumption or the theorem is wrong. Trust no bound of this report until this is explained."
         )
-    sound = best(report.certificates, SOUND)
+    sound, bracket = best(report.certificates, SOUND), best_bracket(report)
+    if bracket is not None and (sound is None or sound.oracle or bracket.status >= shown_status(sound)):
+        return _two_sided(report, bracket)
     if sound is not None:
         return _claim(report, sound, "at most")
     indicative = best(report.certificates, (Status.INDICATIVE,))

@@ -123,7 +123,7 @@ def test_a_measured_lower_value_above_the_bound_contradicts_it() -> None:
     truth = 2 * (1 - np.exp(-0.5 * GRID.edges))
     assert certificate.status is Status.CONTRADICTED
     assert [s is Status.CONTRADICTED for s in certificate.statuses] == list(truth < 0.5)
-    assert certificate.reasons[0].startswith("a measured lower value exceeds the bound at t = 0:")
+    assert certificate.reasons[0].startswith("a value seen exceeds its bound (t = 0):")
 
 
 def test_a_contradiction_beats_vacuous_and_conditional_but_not_void() -> None:

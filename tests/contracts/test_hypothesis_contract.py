@@ -29,6 +29,11 @@ GOOD: dict[str, Any] = {
     "training_particles": False,
     "maxwell": True,
     "uniqueness": "finite energy",
+    "covariance_gap": 0.0,
+    "chi2_decay": np.array([2.0, 1.9, 1.8, 1.7]),
+    "fisher_initial": 2.5,
+    "stability": Verdict.holds("S1 and S2 apply"),
+    "density_curvature": np.array([0.3, 0.2, 0.2, 0.1]),
 }
 FOLD = np.array([1.0, 0.8, -0.1, 0.4])
 
@@ -45,6 +50,11 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, float]] = {
     "fresh": ({}, {"training_particles": True}, -math.inf),
     "maxwell": ({}, {"maxwell": False}, -math.inf),
     "uniqueness": ({}, None, math.inf),
+    "fisher": ({}, {"fisher_initial": math.inf}, -math.inf),
+    "stable": ({}, {"stability": Verdict.fails("the flow folds", 1.0)}, 1.0),
+    "smooth_density": ({}, {"density_curvature": np.array([0.3, math.inf, 0.2, 0.1])}, -math.inf),
+    "isotropic_covariance": ({}, {"covariance_gap": 0.1}, -math.inf),
+    "chi2_integrable": ({"chi2_bound": np.array([2.0, 1.9, 1.8, 1.7])}, {"chi2_decay": FOLD + 0.3}, 1.0),
 }
 ONE_SIDED = {
     "stein": "a necessary test: passing it establishes nothing",
@@ -152,3 +162,19 @@ def test_an_unbounded_score_inside_the_window_fails_there() -> None:
 
 def test_an_unbounded_score_at_the_start_says_what_would_mend_it() -> None:
     assert "start the window later" in verdict("score_lipschitz", {"score_lipschitz_start": math.inf}).reason
+
+
+def test_the_decay_of_the_fisher_information_is_not_known_for_a_mollified_kernel() -> None:
+    seen = verdict("fisher", {"maxwell": False})
+    assert (seen.outcome, seen.valid_until) == (Outcome.UNKNOWN, math.inf)
+    assert verdict("fisher", {"maxwell": False, "fisher_initial": math.inf}).outcome is Outcome.UNKNOWN
+
+
+def test_what_is_unknown_about_s1_and_s2_stays_unknown_where_their_bound_enters() -> None:
+    unknown = Verdict.unknown("det J > 0 at every node, not between them")
+    assert verdict("stable", {"stability": unknown}) is unknown
+
+
+def test_verdicts_name_the_largest_curvature_and_the_fisher_information() -> None:
+    assert "0.3" in verdict("smooth_density", {}).reason
+    assert "2.5" in verdict("fisher", {}).reason

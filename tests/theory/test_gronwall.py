@@ -257,3 +257,91 @@ def test_symbols_and_numbers_agree(t0: int) -> None:
         values = np.array([float(exact.subs(t, sympy.Float(x))) for x in computed.grid.edges])
         assert number.numbers() == pytest.approx(values, rel=1e-8, abs=1e-14)
         assert covered(number, computed, values)
+
+
+# --- quantities at an instant ------------------------------------------------------------------------------------
+
+UNEVEN = np.array([0.5, 0.7, 1.5, 2.0])
+
+
+@given(st.lists(reals(-3, 3), min_size=5, max_size=5))
+def test_polynomials_of_degree_four_are_interpolated_exactly_and_without_an_error_estimate(c: list[float]) -> None:
+    computed = ops(UNEVEN)
+
+    def value(t: np.ndarray) -> np.ndarray:
+        return 100 + np.polynomial.polynomial.polyval(t - 1, c)
+
+    result = computed.now(value(computed.grid.flat))
+    assert result.numbers() == pytest.approx(value(UNEVEN), rel=1e-12)
+    assert computed.error.numbers() == pytest.approx(0, abs=1e-10)
+
+
+def test_degree_five_has_an_error_estimate_and_degree_six_no_error() -> None:
+    for degree, exact in ((5, 1e-9), (6, 1e-9)):
+        computed = ops(UNEVEN)
+        result = computed.now(computed.grid.flat**degree)
+        assert result.numbers() == pytest.approx(UNEVEN**degree, rel=exact)
+        assert (computed.error.numbers() > 1e-8).all()
+
+
+@given(waves(0.5, 4), st.integers(3, 16))
+def test_the_error_estimate_covers_the_interpolation_of_smooth_data(wave: Wave, panels: int) -> None:
+    computed = ops(np.linspace(0, 1, panels + 1))
+    result = computed.now(wave(computed.grid.flat))
+    gap = np.abs(result.numbers() - wave(computed.grid.edges))
+    assert (gap <= computed.error.numbers() + 1e-12).all()
+
+
+def test_numbers_and_values_at_the_report_times_are_taken_as_they_are() -> None:
+    computed = ops(UNEVEN)
+    given_there = np.array([3.0, 1.0, 4.0, 1.0])
+    assert computed.now(given_there).numbers() == pytest.approx(given_there, rel=1e-14)
+    assert computed.now(2.5).numbers() == pytest.approx([2.5] * 4, rel=1e-14)
+    assert computed.now(given_there, 2.5, -1.0).numbers() == pytest.approx(given_there + 1.5, rel=1e-14)
+    assert (computed.error.log == -np.inf).all()
+
+
+def test_an_infinite_node_is_infinite_at_the_end_of_its_panel_only() -> None:
+    computed = ops(UNEVEN)
+    for panel, expected in ((0, [True, True, False, False]), (1, [False, False, True, False])):
+        values = np.ones(computed.grid.n_nodes)
+        values[7 * panel + 2] = np.inf
+        assert np.isposinf(computed.now(values).log).tolist() == expected
+        assert np.isposinf(computed.now(values, 1.0).log).tolist() == expected
+    assert np.isfinite(computed.error.numbers()).all()
+
+
+@pytest.mark.parametrize("value", [-1e-300, math.nan, np.array([1.0, -1.0, 1.0, 1.0])])
+def test_a_single_part_that_is_negative_or_no_number_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="negative or NaN"):
+        ops(UNEVEN).now(value)
+
+
+def test_several_parts_may_be_negative_and_their_sum_is_cut_off_at_zero() -> None:
+    computed = ops(UNEVEN)
+    assert computed.now(-2.0, np.array([1.0, 2.0, 3.0, 4.0])).numbers() == pytest.approx([0, 0, 1, 2], abs=1e-14)
+    assert (computed.now(-1.0, -2.0).log == -np.inf).all()
+    with pytest.raises(ValueError, match="NaN"):
+        computed.now(1.0, math.nan)
+
+
+def test_the_errors_of_several_parts_add_up() -> None:
+    one, two, both = ops(UNEVEN), ops(UNEVEN), ops(UNEVEN)
+    f, g = np.exp(4 * one.grid.flat), np.exp(5 * one.grid.flat)
+    one.now(f)
+    two.now(g)
+    both.now(f, g)
+    assert both.error.numbers() == pytest.approx(one.error.numbers() + two.error.numbers())
+    assert (both.error.numbers() > 0).all()
+
+
+def test_symbols_and_numbers_agree_at_an_instant() -> None:
+    symbolic, computed = SymbolicOps(0.5), ops(UNEVEN)
+    t, nodes = symbolic.t, computed.grid.flat
+    assert symbolic.now(t - 1) == t - 1
+    for exact, number in (
+        (symbolic.now(t**2), computed.now(nodes**2)),
+        (symbolic.now(t, -1), computed.now(nodes, -1.0)),
+    ):
+        values = [float(exact.subs(t, x)) for x in UNEVEN]
+        assert number.numbers() == pytest.approx(values, abs=1e-12)

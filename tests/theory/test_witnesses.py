@@ -192,3 +192,148 @@ def test_certificates_of_a_perturbed_bkw_flow_hold_and_are_not_loose(
 def test_a_witness_may_start_anywhere() -> None:
     witness = Witness("w", {}, lambda t: t, sharp=False, t0=1.0, T=2.0)
     assert (witness.t0, witness.T) == (1.0, 2.0)
+
+
+# --- lemmas, Theorems 4 to 6 and S4 ------------------------------------------------------------------------------
+
+
+def given_by(theorem: str, witness: int, t: float) -> dict[str, float]:
+    return {key: ingredient(theorem, witness, key, t) for key in THEOREMS[theorem].witnesses[witness].ingredients}
+
+
+def hermite(variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Hermite rule for N(0, diag(variances)) in the plane."""
+    x, w = np.polynomial.hermite_e.hermegauss(12)
+    nodes = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2) * np.sqrt(variances)
+    return nodes, np.outer(w, w).ravel() / w.sum() ** 2
+
+
+def test_lemma_1_the_drift_of_an_anisotropic_gaussian_has_slope_one_at_the_origin() -> None:
+    kernel, variances, h = maxwell(2, 1.0), np.array([2.0, 1.0]), 1e-5
+    w, weights = hermite(variances)
+
+    def exact_drift(v: np.ndarray) -> np.ndarray:
+        return -np.einsum("mij,mj,m->i", kernel.matrix(v - w), (w - v) / variances, weights)
+
+    slope = np.stack([(exact_drift(h * e) - exact_drift(-h * e)) / (2 * h) for e in np.eye(2)], axis=1)
+    assert slope == pytest.approx(np.diag([-0.5, 1.0]), abs=1e-8)
+    assert truth("lemma1_lipschitz", 1, 0.4) == pytest.approx(np.linalg.norm(slope, 2))
+    given = given_by("lemma1_lipschitz", 1, 0.4)
+    assert given["kernel_bound"] == kernel.sup_norm(1.0)
+    assert given["kernel_lipschitz"] == kernel.lipschitz(1.0)
+    assert given["score_lipschitz"] == np.max(1 / variances)
+    assert given["score_oscillation"] == 2 * np.max(1 / variances)
+
+
+@TIMES
+def test_lemma_1_two_antipodal_points_with_opposite_errors(t: float) -> None:
+    kernel, v, w = maxwell(2, 1.0), np.array([1.0, 0.0]), np.array([-1.0, 0.0])
+    delta_v, delta_w = np.array([0.0, t]), np.array([0.0, -t])
+    mismatch = -kernel.matrix(v - w) @ (delta_v - delta_w)  # constant learned score: its drift vanishes
+    given = given_by("lemma1", 0, t)
+    assert np.linalg.norm(mismatch) == pytest.approx(truth("lemma1", 0, t))
+    assert given["kernel_bound"] == kernel.sup_norm(1.0)
+    assert (given["score_error_learned_path"], given["score_error_mean"]) == pytest.approx((t, t))
+    assert given["learned_score_lipschitz"] == given["measure_w1"] == 0
+
+
+@TIMES
+def test_lemma_1_a_radial_score_gives_no_drift_wherever_the_particles_are(t: float) -> None:
+    kernel = maxwell(2, 1.0)
+    law, learned = np.array([[-1.0, 0.0]]), np.array([[-1.0, t / 2]])
+    at = np.array([[1.0, 0.0], [0.3, -0.4], [-1.0, t / 2]])
+    for atoms in (law, learned):
+        z = at[:, None] - atoms
+        assert np.einsum("nmij,nmj->ni", kernel.matrix(z), -z) == pytest.approx(np.zeros((3, 2)), abs=1e-15)
+    assert truth("lemma1", 1, t) == 0
+    given = given_by("lemma1", 1, t)
+    assert given["measure_w1"] == pytest.approx(np.linalg.norm(law - learned))
+    assert given["learned_score_oscillation"] == 2 * given["learned_score_lipschitz"] == 2
+
+
+@TIMES
+@pytest.mark.parametrize(("d", "witness"), [(2, 0), (3, 1)])
+def test_lemma_2_objectives_and_errors_by_sampling_nothing(t: float, d: int, witness: int) -> None:
+    x, w = np.polynomial.hermite_e.hermegauss(6)
+    nodes = np.stack(np.meshgrid(*[x] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    weights = np.prod(np.stack(np.meshgrid(*[w / w.sum()] * d, indexing="ij"), axis=-1).reshape(-1, d), axis=1)
+    scale, push = (1 + t, np.zeros(2)) if witness == 0 else (1.0, np.array([2 * t, 0.0, 0.0]))
+    learned = push - scale * nodes
+    assert weights @ (np.sum(learned**2, axis=1) - 2 * d * scale) == pytest.approx(
+        ingredient("lemma2", witness, "ism_objective_exact_law", t)
+    )
+    assert weights @ np.sum(nodes**2, axis=1) == pytest.approx(ingredient("lemma2", witness, "fisher_information", t))
+    assert weights @ np.sum((learned + nodes) ** 2, axis=1) == pytest.approx(truth("lemma2", witness, t))
+
+
+def test_lemma_3_the_mean_of_four_gaussians() -> None:
+    density = quad(lambda x: abs(x) * math.exp(-2 * x * x) * math.sqrt(2 / math.pi), -8, 8, points=[0])[0]  # N(0, 1/4)
+    assert density == pytest.approx(truth("lemma3", 1, 0.3))
+    assert ingredient("lemma3", 1, "observable_deviation", 0.3) == math.sqrt(1 / 4)
+
+
+@TIMES
+@pytest.mark.parametrize(
+    ("theorem", "information"), [("thm4", "fisher_information"), ("thm4_fisher", "fisher_initial")]
+)
+@pytest.mark.parametrize("moved", [False, True])
+def test_theorem_4_objective_under_the_learned_law_and_its_modulus(
+    theorem: str, information: str, moved: bool, t: float
+) -> None:
+    v, w = hermite(np.ones(2))
+    shift = t * np.array([0.6, 0.8]) * moved
+    given = given_by(theorem, int(moved), t)
+
+    def psi(x: np.ndarray) -> np.ndarray:
+        return (1 + t) ** 2 * np.sum(x**2, axis=1) - 4 * (1 + t)
+
+    assert w @ psi(v + shift) == pytest.approx(given["ism_objective"])
+    assert w @ np.sum(v**2, axis=1) == pytest.approx(given[information])
+    assert w @ np.sum((t * v) ** 2, axis=1) == pytest.approx(truth(theorem, int(moved), t))
+    distance = next(value for key, value in given.items() if key in ("coupling_rms", "density_w2"))
+    assert distance == pytest.approx(np.linalg.norm(shift))
+    # |E psi(X) - E psi(Y)| <= (1+t)^2 (rms X + rms Y) W2
+    rms = sum(math.sqrt(w @ np.sum((v + s) ** 2, axis=1)) for s in (0 * shift, shift))
+    assert abs(w @ (psi(v + shift) - psi(v))) <= given["ism_modulus"] * distance + 1e-12
+    if moved:
+        assert (1 + t) ** 2 * rms <= given["ism_modulus"]
+
+
+@TIMES
+@pytest.mark.parametrize("theorem", ["thm6", "thm6_sharp", "thm6_w1"])
+def test_theorem_6_a_displaced_kernel_on_the_line(theorem: str, t: float) -> None:
+    def kernel(x: float) -> float:
+        return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+    gap = quad(lambda x: (kernel(x + t) - kernel(x)) ** 2, -15, 15)[0]
+    slope = quad(lambda x: (x * kernel(x)) ** 2, -15, 15)[0]
+    given = given_by(theorem, 0, t)
+    gain = next(value for key, value in given.items() if key.startswith("kde_gain"))
+    assert math.sqrt(gap) == pytest.approx(truth(theorem, 0, t), rel=1e-7)
+    assert gain == pytest.approx(math.sqrt(slope))
+    assert given[THEOREMS[theorem].ingredients[-1].id] == t
+
+
+@TIMES
+def test_stability_s4_of_the_scaled_equilibrium_and_of_a_density_at_rest(t: float) -> None:
+    wide = rule(2.5)  # f~^2/M decays slowly
+    x, dx = wide.nodes, wide.weights / gaussian(2.5, wide.nodes)
+    matrix, friction = averages(KERNEL, rule(1.0), x)
+    m = gaussian(1.0, x)
+
+    def weighted(error: np.ndarray, density: np.ndarray) -> float:
+        solved = np.linalg.solve(matrix, error[..., None])[..., 0]
+        return float(dx @ (np.sum(error * solved, axis=1) * density**2 / m))
+
+    s = 1 + t / 4
+    learned = gaussian(s**2, x)
+    scaled = weighted(x / s / 4 - drift(matrix, friction, -x / s**2), learned)
+    assert scaled == pytest.approx(ingredient("stability_chi2", 1, "defect_chi2", t), rel=1e-6)
+    assert dx @ ((learned - m) ** 2 / m) == pytest.approx(truth("stability_chi2", 1, t), rel=1e-6)
+    h = (np.sum(x**2, axis=1) - 2) / 5
+    resting = m * (1 + h)
+    push = -x + 2 * x / 5 / (1 + h)[:, None]
+    assert weighted(-drift(matrix, friction, push), resting) == pytest.approx(
+        ingredient("stability_chi2", 0, "defect_chi2", t)
+    )
+    assert dx @ ((resting - m) ** 2 / m) == pytest.approx(truth("stability_chi2", 0, t))

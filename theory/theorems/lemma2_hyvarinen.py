@@ -21,8 +21,10 @@ THEOREM = Theorem(
     statement=r"E_{f_t}|\tilde s-s|^2=J(\tilde s)-J(s)=J(\tilde s)+I(f_t)",
     bounds="score_error",
     ingredients=(
-        Ingredient("ism_objective_exact_law", r"J(\tilde s)", "E_f[|s~|^2 + 2 div s~] under the exact law"),
-        Ingredient("fisher_information", "I(f_t)", "Fisher information of the exact law"),
+        Ingredient(
+            "ism_objective_exact_law", r"J(\tilde s)", "E_f[|s~|^2 + 2 div s~] under the exact law", at_report=True
+        ),
+        Ingredient("fisher_information", "I(f_t)", "Fisher information of the exact law", at_report=True),
     ),
     hypotheses=(hyp.SCORE_LIPSCHITZ,),
     formula=formula,

@@ -23,8 +23,8 @@ DENSITY_W2 = Ingredient(
     unit="velocity",
     at_report=True,
 )
-FISHER = Ingredient("fisher_information", "I(f_t)", "Fisher information of the exact law")
-FISHER_START = Ingredient("fisher_initial", "I(f_{t_0})", "Fisher information of the initial density")
+FISHER = Ingredient("fisher_information", "I(f_t)", "Fisher information of the exact law", at_report=True)
+FISHER_START = Ingredient("fisher_initial", "I(f_{t_0})", "Fisher information of the initial density", at_report=True)
 
 
 def formula(fisher: str, distance: str) -> Callable[..., Terms]:
