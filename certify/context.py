@@ -109,12 +109,16 @@ class Context:
 
     @cached_property
     def radius(self) -> float:
-        """Radius R of the ball on which kernel constants hold."""
+        """Radius R of the ball on which the constants hold: beyond it f0 has less than 1e-9 of its energy.
+
+        Larger balls cost: Lambda grows like R^2, and networks go wild where they saw no data. Mass outside enters as
+        tail terms.
+        """
         if self.options.radius is not None:
             return self.options.radius
         radius = 1.0
-        while self.problem.initial.tail_moment(radius, 2) > 1e-16:
-            radius += 1.0
+        while self.problem.initial.tail_moment(radius, 2) > 1e-9:
+            radius += 0.5
         return radius
 
     @cached_property

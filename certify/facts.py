@@ -43,6 +43,8 @@ def gather(context: Context) -> dict[str, Any]:
     if context.exact is not None:
         facts["score_lipschitz"] = np.array([context.exact.score_lipschitz(t) for t in nodes])
         facts["score_lipschitz_start"] = context.exact.score_lipschitz(context.start)
+        outside = max(context.exact.tail_moment(t, context.radius, 0) for t in context.times)
+        facts["expected_outside"] = len(context.particles) * outside
         reach += [np.linalg.norm(context.exact.flow(t, context.particles), axis=-1).max() for t in context.times]
     facts["max_radius"] = float(max(reach))
     return facts

@@ -10,7 +10,7 @@ import numpy as np
 
 from certify.options import Progress
 from certify.run import Run
-from theory.drift import maxwell_drift, mean_field_drift, weighted_moments
+from theory.drift import maxwell_drift, pair_drift, weighted_moments
 from theory.problem import Problem
 from theory.provenance import Array
 from theory.quadrature import Rule, bisect
@@ -44,12 +44,24 @@ class Pushforward:
         return np.asarray(mean), np.asarray(covariance)
 
     def mean_field_drift(self, score: Array) -> Array:
-        """Drift of the learned density with a given score at T(t, v): -(A * f~) score + b * f~, (m, n, d)."""
+        """Drift of the learned density with a given score at T(t, v), (m, n, d).
+
+        Maxwell: -(A * f~) score + b * f~ from moments. Other kernels: the pair sum over the nodes; its terms vanish on
+        the diagonal where the kernels are steep (for s_push the two agree after integration by parts).
+        """
         kernel = self.problem.kernel
         if kernel.is_maxwell:
             return np.asarray(maxwell_drift(kernel.strength, self.flow, score, *self.moments))
-        pairs = zip(self.flow, score, strict=True)
-        return np.stack([mean_field_drift(kernel, x, s, self.rule.weights) for x, s in pairs])
+        return self._pair_sums(score, self.rule.weights)
+
+    def _pair_sums(self, score: Array, weights: Array) -> Array:
+        kernel, w = self.problem.kernel, weights / weights.sum()
+        return np.stack([pair_drift(kernel, x, s, w) for x, s in zip(self.flow, score, strict=True)])
+
+    @cached_property
+    def drift_error(self) -> Array:
+        """Change of the pair sums with s_push by the coarser weights, (m, n, d); not for Maxwell."""
+        return self._pair_sums(self.score, self.rule.coarse) - self.mean_field_drift(self.score)
 
     @cached_property
     def defect(self) -> Array:
@@ -116,11 +128,17 @@ def push(run: Run, problem: Problem, rule: Rule, times: Array, progress: Progres
     return Pushforward(problem, rule, times, flow, dt, score, det)
 
 
+def _angular_error(rule: Rule, values: Array) -> Array:
+    """What every other azimuth would change of the integrals of values (m, n), without cancellation between panels."""
+    difference = values * np.where(np.arange(len(rule.weights)) % 2 == 0, -rule.weights, rule.weights)
+    return np.asarray(np.abs(np.add.reduceat(difference, rule.first, axis=-1)).sum(axis=-1))
+
+
 def adapted_rule(context: Context) -> Rule:
     """Rule refined until the squared defect is resolved to the tolerance at probe times, or the node budget is spent.
 
-    Radial panels with the largest error are bisected (towards a core, if that is where the error sits); where that
-    does not help, the number of angles is doubled.
+    Radial panels with the largest error are bisected (towards a core, if that is where the error sits); where most of
+    the error is in the angles, or bisection does not help, their number is doubled.
     """
     problem, options = context.problem, context.options
     grid = context.grid.flat
@@ -139,7 +157,8 @@ def adapted_rule(context: Context) -> Rule:
         if excess <= options.tolerance or len(rule.weights) >= (4000 if options.quick else MAX_NODES):
             break
         edges, angles = rule.edges, rule.angles
-        if excess > 0.5 * previous and 2 * len(rule.weights) <= MAX_NODES:
+        angular = float(np.sum(_angular_error(rule, squared) / (2 * size)) / np.sum(size))
+        if (angular > 0.5 * excess or excess > 0.5 * previous) and 2 * len(rule.weights) <= MAX_NODES:
             angles *= 2
             previous = np.inf
         else:

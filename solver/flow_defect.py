@@ -16,7 +16,7 @@ from torch import Tensor
 
 from solver.jets import Layout, log_det_and_score, unpack
 from solver.networks import Flow, certified_architecture, core_coefficient
-from theory.drift import maxwell_drift, mean_field_drift, weighted_moments
+from theory.drift import maxwell_drift, pair_drift, weighted_moments
 from theory.problem import Problem
 
 
@@ -122,8 +122,9 @@ def squared_defect(flow: Flow, problem: Problem, t: Tensor, v: Tensor, score0: T
     if problem.kernel.is_maxwell:
         drift = maxwell_drift(problem.kernel.strength, parts.value, s, *weighted_moments(parts.value, weights))
     else:
+        # the pair sum's terms vanish on the diagonal: far fewer nodes resolve it than the convolutions A * f and b * f
         pairs = zip(parts.value, s, strict=True)
-        drift = torch.stack([mean_field_drift(problem.kernel, x, y, weights, xp=torch) for x, y in pairs])
+        drift = torch.stack([pair_drift(problem.kernel, x, y, weights, xp=torch) for x, y in pairs])
     return ((parts.dt - drift).square().sum(-1) * weights).sum(-1)
 
 

@@ -317,8 +317,13 @@ def solve_radial(
     return RadialSolution(d=d, times=times, radius=middle.nodes, error=error, drift=drift, **best)
 
 
-def radial_reference(problem: Problem, times: Array, *, radius: float, **options: Any) -> RadialSolution:
+def radial_reference(
+    problem: Problem, times: Array, *, radius: float, profile: Profile | None = None, **options: Any
+) -> RadialSolution:
     """``solve_radial`` for a problem with isotropic data around its mean.
+
+    ``profile`` replaces that of its kernel: ``coulomb(C)`` is what a mollified problem stands for. Where f0 jumps, pass
+    the radii as ``breaks``.
 
     Raises
     ------
@@ -330,7 +335,7 @@ def radial_reference(problem: Problem, times: Array, *, radius: float, **options
     mean, axis = problem.initial.mean(), np.eye(problem.d)[0]
     return solve_radial(
         lambda r: np.exp(problem.initial.log_density(mean + r.reshape(-1, 1) * axis)).reshape(r.shape),
-        problem.kernel.profile,
+        profile or problem.kernel.profile,
         problem.d,
         times,
         radius=radius,

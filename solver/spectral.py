@@ -36,7 +36,9 @@ from theory.relaxation import Table
 
 Density = Callable[[Array], Array]
 REAL_STABILITY = 2.785  # of RK4, on the negative real axis
+NOWHERE = np.empty((0, 2))
 SHRINK, COARSEN = 0.92, 0.72  # of the box and of the number of points, for the run that measures the error
+STATED = ("mass", "mean", "covariance", "fourth_moment", "entropy")
 NUMBERS = ("mass", "fourth_moment", "entropy")
 
 
@@ -86,7 +88,7 @@ class Grid:
         return np.where(np.abs(np.sin(phase / 2)) < 1e-14, 1.0, value)
 
     def interpolate(self, f: Array, v: Array) -> Array:
-        """Trigonometric interpolant of f (n, n) at v (m, 2); 0 outside the box."""
+        """Trigonometric interpolants of f (..., n, n) at v (m, 2), (..., m); 0 outside the box."""
         inside = np.all(np.abs(v - np.array(self.centre)) <= self.half_width, axis=-1)
         values = np.sum((self.cardinal(0, v[:, 0]) @ f) * self.cardinal(1, v[:, 1]), axis=-1)
         return np.where(inside, values, 0.0)
@@ -220,13 +222,21 @@ class SpectralScheme:
         """d_t f, (n, n)."""
         return self.divergence(self.flux(f)[0])
 
+    def velocity(self, f: Array, flux: Array, x: Array) -> Array:
+        """U[f] = -flux/f at x (m, 2); NaN where the interpolated f is not positive, or x is outside the box."""
+        values = self.grid.interpolate(np.concatenate([f[None], flux]), x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(values[0] > 0, -values[1:] / values[0], np.nan).T
+
     def stable_step(self, diffusion: Array) -> float:
         """Longest step of RK4 for a diffusion matrix (3, n, n), with frozen coefficients."""
         a11, a12, a22 = diffusion
         return float(REAL_STABILITY / (np.max(a11 + 2 * np.abs(a12) + a22) * (np.pi / self.grid.spacing) ** 2))
 
-    def advance(self, f: Array, left: float, safety: float, longest: float) -> tuple[Array, float]:
-        """One step of RK4 and its length, which divides ``left`` and stays below the stability limit and ``longest``.
+    def advance(self, f: Array, x: Array, left: float, safety: float, longest: float) -> tuple[Array, Array, float]:
+        """One step of RK4 for f (n, n) and its characteristics x (m, 2), and its length.
+
+        The length divides ``left`` and stays below safety * stability limit and ``longest``.
 
         Raises
         ------
@@ -239,23 +249,28 @@ class SpectralScheme:
             if not limit > 0.0:
                 raise FloatingPointError("the spectral solver became unstable; use a smaller safety factor")
             step = left / math.ceil(left / limit)
-            k1 = self.divergence(flux)
-            k2 = self.rate(f + step / 2 * k1)
-            k3 = self.rate(f + step / 2 * k2)
-            k4 = self.rate(f + step * k3)
-            return f + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4), step
+            slopes = [(self.divergence(flux), self.velocity(f, flux, x))]
+            for share in (0.5, 0.5, 1.0):
+                f_slope, x_slope = slopes[-1]
+                stage = f + share * step * f_slope
+                flux = self.flux(stage)[0]
+                slopes.append((self.divergence(flux), self.velocity(stage, flux, x + share * step * x_slope)))
+            f_slope, x_slope = (k1 + 2 * k2 + 2 * k3 + k4 for k1, k2, k3, k4 in zip(*slopes, strict=True))
+            return f + step / 6 * f_slope, x + step / 6 * x_slope, step
 
-    def evolve(self, f: Array, times: Array, safety: float, longest: float) -> Iterator[Array]:
-        """Values at ``times`` (ascending; f belongs to the first)."""
-        yield f
+    def evolve(
+        self, f: Array, times: Array, safety: float, longest: float, x: Array = NOWHERE
+    ) -> Iterator[tuple[Array, Array]]:
+        """Values (n, n) and characteristics (m, 2) at ``times`` (ascending; f and x belong to the first)."""
+        yield f, x
         for start, end in pairwise(map(float, times)):
             left = end - start
             while left > 0.0:
-                f, step = self.advance(f, left, safety, longest)
+                f, x, step = self.advance(f, x, left, safety, longest)
                 left = 0.0 if step == left else left - step
             if not np.isfinite(f).all():
                 raise FloatingPointError("the spectral solver became unstable; use a smaller safety factor")
-            yield f
+            yield f, x
 
     def quantities(self, f: Array) -> dict[str, Array]:
         """Mass, mean (2,), covariance (2, 2), integrals of |v - mean|^4 f and of f log f, by the trapezoidal rule."""
@@ -292,6 +307,10 @@ class GridSolution:
         norm. Not a bound.
     drift : mapping of str to float
         Largest change over time of mass (relative), mean and trace of the covariance (relative).
+    paths : ndarray (m, k, 2)
+        Characteristics X(t, v) from the given starts; NaN from where the grid no longer resolves f along them.
+    path_error : ndarray (m, k)
+        Estimated error of each; infinite where a path is NaN. Grows outwards, as the relative error of f does.
     """
 
     grid: Grid
@@ -304,6 +323,8 @@ class GridSolution:
     entropy: Array
     error: Mapping[str, Array]
     drift: Mapping[str, float]
+    paths: Array
+    path_error: Array
 
     def at(self, index: int, v: Array) -> Array:
         """Density at time number ``index`` and velocities v of shape (m, 2): trigonometric interpolation."""
@@ -325,6 +346,7 @@ def solve_spectral(
     kernel: str = "fourier",
     safety: float = 0.8,
     longest: float = math.inf,
+    starts: Array = NOWHERE,
 ) -> GridSolution:
     """Solve the Landau equation in 2D for smooth initial data.
 
@@ -344,23 +366,26 @@ def solve_spectral(
         Step as a share of the stability limit.
     longest : float
         Longest step in time.
+    starts : ndarray (k, 2)
+        Where to start characteristics.
 
     Raises
     ------
     ValueError
-        If times do not ascend.
+        If times do not ascend or the safety factor is not in (0, 1].
     FloatingPointError
         If the time stepping became unstable.
     """
     times = np.asarray(times, dtype=np.float64)
-    if np.any(np.diff(times) <= 0):
-        raise ValueError("times must ascend")
+    if np.any(np.diff(times) <= 0) or not 0 < safety <= 1:
+        raise ValueError(f"times must ascend and the safety factor lie in (0, 1], got {times} and {safety}")
     grid = Grid(half_width, n, centre)
     other = Grid(SHRINK * half_width, 2 * math.ceil(COARSEN * n / 2), centre)
-    best = _run(SpectralScheme(profile, grid, kernel), density, times, safety, longest)
-    second = _run(SpectralScheme(profile, other, kernel), density, times, safety, 2 * longest)
+    best = _run(SpectralScheme(profile, grid, kernel), density, times, safety, longest, starts)
+    second = _run(SpectralScheme(profile, other, kernel), density, times, safety, 2 * longest, starts)
     change = np.abs(best["density"] - np.array([other.resample(f, grid) for f in second["density"]]))
-    error = {q: np.abs(best[q] - second[q]).reshape(len(times), -1).max(axis=1) for q in best if q != "density"}
+    error = {q: np.abs(best[q] - second[q]).reshape(len(times), -1).max(axis=1) for q in STATED}
+    apart = np.linalg.norm(best["paths"] - second["paths"], axis=-1)
     error |= {"density": change.max(axis=(1, 2)), "l1": change.sum(axis=(1, 2)) * grid.spacing**2}
     trace = np.trace(best["covariance"], axis1=1, axis2=2)
     drift = {
@@ -368,11 +393,17 @@ def solve_spectral(
         "mean": float(np.max(np.abs(best["mean"] - best["mean"][0]))),
         "energy": float(np.max(np.abs(trace / trace[0] - 1))),
     }
-    return GridSolution(grid=grid, times=times, error=error, drift=drift, **best)
+    return GridSolution(
+        grid=grid, times=times, error=error, drift=drift, path_error=np.where(np.isnan(apart), np.inf, apart), **best
+    )
 
 
-def spectral_reference(problem: Problem, times: Array, *, half_width: float, n: int, **options: Any) -> GridSolution:
+def spectral_reference(
+    problem: Problem, times: Array, *, half_width: float, n: int, profile: Profile | None = None, **options: Any
+) -> GridSolution:
     """``solve_spectral`` for a 2D problem with a smooth initial density, in a box around its mean.
+
+    ``profile`` replaces that of its kernel: ``coulomb(C)`` is what a mollified problem stands for.
 
     Raises
     ------
@@ -385,7 +416,7 @@ def spectral_reference(problem: Problem, times: Array, *, half_width: float, n: 
     x, y = map(float, problem.initial.mean())
     return solve_spectral(
         lambda v: np.exp(problem.initial.log_density(v.reshape(-1, 2))).reshape(v.shape[:-1]),
-        problem.kernel.profile,
+        profile or problem.kernel.profile,
         times,
         half_width=half_width,
         n=n,
@@ -394,6 +425,9 @@ def spectral_reference(problem: Problem, times: Array, *, half_width: float, n: 
     )
 
 
-def _run(scheme: SpectralScheme, density: Density, times: Array, safety: float, longest: float) -> dict[str, Array]:
-    runs = [scheme.quantities(f) for f in scheme.evolve(density(scheme.grid.points), times, safety, longest)]
+def _run(
+    scheme: SpectralScheme, density: Density, times: Array, safety: float, longest: float, starts: Array
+) -> dict[str, Array]:
+    states = scheme.evolve(density(scheme.grid.points), times, safety, longest, starts)
+    runs = [scheme.quantities(f) | {"paths": x} for f, x in states]
     return {name: np.array([run[name] for run in runs]) for name in runs[0]}

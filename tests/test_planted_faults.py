@@ -24,6 +24,7 @@ from certify.results import Certificate, Report, Status
 from certify.transport import NotOptimalError, exact_w1
 from tests.runs import FunctionRun, exact_run, gradient_perturbation, translation
 from theory.bkw import Bkw, BkwDensity
+from theory.drift import maxwell_drift
 from theory.kernels import Kernel
 from theory.problems import parse_problem
 from theory.provenance import Estimate, Side
@@ -55,7 +56,7 @@ def tamper(patch: Patch, change: Callable[[Found], Mapping[str, Estimate]]) -> N
 
     def faulty(context: Context, only: Any = None) -> tuple[Found, dict[str, float]]:
         found, seconds = genuine(context, only)
-        return found | change(found), seconds
+        return {**found, **change(found)}, seconds
 
     patch.setattr(certify.judge, "estimates_of", faulty)
 
@@ -143,7 +144,7 @@ def test_a_friction_rate_that_is_too_large(monkeypatch: Patch) -> None:
 
 def test_the_wrong_sign_of_the_friction_term(monkeypatch: Patch) -> None:
     assert not the_exact_flow_has_a_defect()
-    genuine = certify.pushforward.maxwell_drift
+    genuine = maxwell_drift
 
     def faulty(strength: float, x: Any, s: Any, mean: Any, covariance: Any) -> Any:
         friction = -(x.shape[-1] - 1) * strength * (x - mean[..., None, :])

@@ -131,7 +131,7 @@ class GaussianMixture:
         return np.asarray(self._centres[which] + math.sqrt(self.variance) * rng.standard_normal((n, self.d)))
 
     def mean(self) -> Array:
-        """sum p_k mu_k."""
+        """Mean sum p_k mu_k."""
         return np.asarray(np.array(self.shares) @ self._centres)
 
     def covariance(self) -> Array:
@@ -198,7 +198,7 @@ class Ring:
 
     @property
     def tail_variance(self) -> float:
-        """f is bounded by a constant times a Gaussian of any larger variance than w^2."""
+        """Any Gaussian of variance above w^2 bounds f, up to a constant."""
         return self.width**2
 
     @property

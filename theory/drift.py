@@ -60,7 +60,7 @@ def maxwell_pair_drift(strength: float, x: Any, s: Any, weights: Any) -> Any:
     return -strength * (isotropic - projected)
 
 
-def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, xp: Any = np, chunk: int = 512) -> Any:
+def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, xp: Any = np, chunk: int = 32) -> Any:
     """-sum_j w_j A(x_i - x_j)(s_i - s_j) for any kernel, x and s of shape (n, d), in chunks of rows.
 
     A(z) y = a(|z|)(|z|^2 y - z (z.y)); memory O(chunk n), each term accumulated as matrix products.

@@ -21,6 +21,7 @@ covariance_gap            float: |Sigma(t0) - T I| / T, T = tr Sigma / d
 chi2_decay                array (n,): smallest -2 T s_push.z/|z|^2 in the outermost panel; 1 = weight f~^2/M constant
 chi2_bound                array (n,): 2 T / (b^2 K), |T(t, v)| <= a + b|v|, f0's tail no wider than a Gaussian's of K
 problem_t0                float: start of the certificate's window
+expected_outside          float: N times the largest mass of f_t outside the ball (oracle)
 fisher_initial            float: Fisher information of the initial density (upper value)
 stability                 Verdict: S1's and S2's hypotheses together
 density_curvature         array: L2 norms of second derivatives of f_t (oracle)
@@ -118,8 +119,17 @@ def _score_lipschitz(facts: Facts) -> Verdict:
 def _ball(facts: Facts) -> Verdict:
     seen, radius = facts["max_radius"], facts["radius"]
     if seen <= radius:
-        return Verdict.holds(f"all particles stay within |v| <= {seen:.3g} < R = {radius:g} at the times used")
+        return Verdict.unknown(f"all particles stay within |v| <= {seen:.3g} < R = {radius:g} at the times used")
     return Verdict.fails(f"a particle reaches |v| = {seen:.3g} > R = {radius:g}; raise --radius")
+
+
+def _contained(facts: Facts) -> Verdict:
+    outside = facts["expected_outside"]
+    if outside == 0:
+        return Verdict.holds("f_t has no mass outside the ball")
+    return Verdict.unknown(
+        f"of N exact particles {outside:.2g} are expected outside B_R at the worst time, where no constant holds"
+    )
 
 
 def _fresh(facts: Facts) -> Verdict:
@@ -194,6 +204,9 @@ SCORE_LIPSCHITZ = Hypothesis(
 BALL = Hypothesis(
     "ball", "the particles stay in the ball B_R on which the kernel constants hold", _ball, ("max_radius", "radius")
 )
+CONTAINED = Hypothesis(
+    "contained", "every draw of N particles stays in the ball B_R", _contained, ("expected_outside",)
+)
 FRESH = Hypothesis("fresh", "particles independent of the trained weights", _fresh, ("training_particles",))
 
 FISHER = Hypothesis(
@@ -219,6 +232,7 @@ HYPOTHESES = (
     *PUSHFORWARD,
     SCORE_LIPSCHITZ,
     BALL,
+    CONTAINED,
     FRESH,
     FISHER,
     STABLE,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy import special
@@ -25,6 +26,7 @@ from theory.relaxation import Table, gauss_legendre
 
 NODES = 96
 ITERATIONS = 60
+REACH = 2000.0  # standard deviations b beyond the shell up to which masses (in logarithms) are tabulated
 STEPS = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.5, 7.5, 10.0, 13.0, 17.0, 22.0, 29.0, 38.0])  # panel edges in units of b
 
 
@@ -73,12 +75,12 @@ class TruncatedLaw:
 
     @property
     def shell(self) -> float:
-        """a R, where the circle of the jump has gone."""
+        """Radius a R, where the circle of the jump has gone."""
         return self.a * self.start.R
 
     @property
     def tail_variance(self) -> float:
-        """f is bounded by a constant times e^{-(|v| - a R)^2/(2 b^2)}."""
+        """Variance b^2: e^{-(|v| - a R)^2/(2 b^2)} bounds f, up to a constant."""
         return self.b**2
 
     def profile(self, r: Array) -> tuple[Array, Array, Array]:
@@ -126,13 +128,13 @@ class TruncatedLaw:
 
     @cached_property
     def _panels(self) -> Array:
-        """Edges from 0 to the shell and 60 standard deviations beyond, or to where any later law has ended."""
+        """Edges from 0 to the shell and far beyond: what is many standard deviations b out at t0 stays so many out."""
         inner = self.shell - self.b * STEPS[::-1]
         inner = inner[inner > 0.2 * self.b]
         core = np.linspace(0.0, inner[0], max(2, math.ceil(inner[0] / 0.4) + 1))
         outer = [*(self.shell + self.b * STEPS[1:])]
-        while outer[-1] < max(self.shell + 60 * self.b, 2 * self._outermost):
-            outer.append(self.shell + 1.3 * (outer[-1] - self.shell))
+        while outer[-1] < self.shell + REACH * self.b:
+            outer.append(self.shell + 1.25 * (outer[-1] - self.shell))
         return np.array([*core[:-1], *inner, *outer])
 
     @property
@@ -142,7 +144,8 @@ class TruncatedLaw:
 
     @cached_property
     def _log_f(self) -> Table:
-        return Table.of(lambda r: self.profile(r)[0], self._panels)
+        # one panel more than the masses have: they look a little beyond their last radius
+        return Table.of(lambda r: self.profile(r)[0], np.append(self._panels, self._panels[-1] + 10 * self.b))
 
     def _outer_mass(self, r: Array, power: int = 0) -> Array:
         """Log of the integral of |v|^power f outside radius r >= the shell, one-dimensional r."""
@@ -150,7 +153,7 @@ class TruncatedLaw:
         width = self.b * LOST / (k + np.sqrt(k**2 + LOST))
         x, w = gauss_legendre(NODES)
         y = r[:, None] + width[:, None] / 2 * (1 + x)
-        log = self.profile(y)[0]
+        log = self._log_f(y)
         top = log[:, :1]
         total = (width[:, None] / 2 * y ** (power + 1) * np.exp(log - top)) @ w
         return np.asarray(np.log(2 * math.pi * total) + top[:, 0])
@@ -185,7 +188,7 @@ class TruncatedLaw:
         Raises
         ------
         ValueError
-            Beyond the tabulated range, 60 standard deviations b and more.
+            Beyond the tabulated range, ``REACH`` standard deviations b.
         """
         r = np.asarray(r, dtype=np.float64)
         if np.max(r, initial=0.0) > self._panels[-1]:
@@ -202,7 +205,7 @@ class TruncatedLaw:
     @cached_property
     def _grid(self) -> tuple[Array, Array, Array]:
         """Radii and the log masses inside and outside them, to start from."""
-        r = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in zip(self._panels, self._panels[1:])]))[1:]
+        r = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(self._panels)]))[1:]
         return (r, *self.log_masses(r))
 
     def radius_of(self, inside: Array, outside: Array) -> Array:

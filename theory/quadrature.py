@@ -108,6 +108,11 @@ class Rule:
     angles: int
 
     @property
+    def first(self) -> np.ndarray:
+        """Index of the first node of every radial panel (nodes are sorted by panel)."""
+        return np.flatnonzero(np.diff(self.panel, prepend=-1))
+
+    @property
     def radius(self) -> float:
         """Truncation radius."""
         return float(self.edges[-1])
@@ -118,8 +123,7 @@ class Rule:
         The estimate sums |fine - coarse| over the radial panels: errors of different panels, and of the angles and the
         radii, must not cancel (in one sum they did, and hid a tenfold larger error).
         """
-        first = np.flatnonzero(np.diff(self.panel, prepend=-1))  # nodes are sorted by panel
-        difference = np.add.reduceat(values * (self.weights - self.coarse), first, axis=-1)
+        difference = np.add.reduceat(values * (self.weights - self.coarse), self.first, axis=-1)
         return values @ self.weights, np.sum(np.abs(difference), axis=-1)
 
     def panel_errors(self, values: Array) -> Array:

@@ -145,13 +145,15 @@ def _rounding(pushed: Pushforward, weight: Array | float = 1.0) -> Array:
 
 
 def _moment_error(pushed: Pushforward) -> Array:
-    """What the quadrature errors of the learned mean and covariance could change in ||U[f~]||, Maxwell kernel, (m,).
+    """What the quadrature error of the drift itself could change in ||U[f~]||, (m,).
 
-    |dU| <= C [(|d tr| + |d Sigma|)|s| + 4 |dm| |z||s| + (d-1)|dm|] to first order.
+    Maxwell: through the learned mean and covariance. Other kernels: the L2 norm of what the coarser weights change.
+    Maxwell, |dU| <= C [(|d tr| + |d Sigma|)|s| + 4 |dm| |z||s| + (d-1)|dm|] to first order.
     """
     kernel, rule, d = pushed.problem.kernel, pushed.rule, pushed.problem.d
     if not kernel.is_maxwell:
-        return np.zeros(len(pushed.times))
+        squared, error = rule.integrate(np.sum(pushed.drift_error**2, axis=-1))
+        return np.asarray(np.sqrt(squared + error))
     z = pushed.flow - pushed.moments[0][:, None]
     mean = np.linalg.norm(rule.integrate(pushed.flow.swapaxes(-1, -2))[1], axis=-1)
     error = rule.integrate(np.einsum("mni,mnj->mijn", z, z))[1]

@@ -28,14 +28,14 @@ from certify.pushforward import Pushforward
 from theory import relaxation
 from theory.problem import Problem
 from theory.provenance import Array, Estimate, Rigor, Side
-from theory.quadrature import Rule, bisect
+from theory.quadrature import Rule
 from theory.relaxation import gauss_legendre
 
 ROUNDING = 1e-12
 BINS = (10, 24)
 NOISE = (0.02, 0.2, 1.0)  # share of the largest gap below which a slope is not driven to +-1
-DIRECTIONS = {2: 12, 3: 13}
-ANGLES = {2: 64, 3: 16}
+DIRECTIONS = {2: 8, 3: 13}
+ANGLES = {2: 48, 3: 16}
 WAVES = {2: (0.5, 4.0), 3: (1.0, 3.1)}  # spacing and largest length of the wave vectors
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -86,11 +86,8 @@ class Values:
 
 
 def _finer(context: Context) -> Values:
-    """Positions at the report times on the radial panels of the judgement with more angles; in 2D panels halved."""
-    edges = context.rule.edges
-    if context.problem.d == 2:
-        edges = bisect(edges, range(len(edges) - 1))
-    rule = context.problem.rule(edges, max(context.rule.angles, ANGLES[context.problem.d]))
+    """Positions at the report times on the radial panels of the judgement with more angles."""
+    rule = context.problem.rule(context.rule.edges, max(context.rule.angles, ANGLES[context.problem.d]))
     return Values(context.problem, rule, context.run.flow(context.times, rule.nodes))
 
 
@@ -182,7 +179,7 @@ def _gap(
     low, high = float(knots[0]), float(knots[-1])
     outside = np.maximum(y - high, 0.0) * slope[-1] + np.minimum(y - low, 0.0) * slope[0]
     anchor = float(phi(max(span[0], low))) + min(span[0] - low, 0.0) * slope[0]
-    learned, error = _careful(rule, phi(np.clip(y, low, high)) + outside - anchor)
+    learned, error = rule.integrate(phi(np.clip(y, low, high)) + outside - anchor)
     at_edges = np.unique(np.clip(np.concatenate([[span[0]], knots, [span[1]]]), *span))
     sums = []
     for n in (16, 10):
@@ -194,13 +191,6 @@ def _gap(
     return abs(float(learned) - sums[0]) - float(error) - slack - ROUNDING
 
 
-def _careful(rule: Rule, values: Array) -> tuple[Array, Array]:
-    """Integrals of values (..., n) and error estimates in which those of the radial panels cannot cancel."""
-    starts = np.searchsorted(rule.panel, np.arange(len(rule.edges) - 1))
-    panels = np.add.reduceat(values * (rule.weights - rule.coarse), starts, axis=-1)
-    return values @ rule.weights, np.abs(panels).sum(axis=-1)
-
-
 def _total_variation(pushed: Pushforward) -> Array:
     """Int |f~ - f| by change of variables, f from its exact law, less the quadrature error, (m,)."""
     out = np.zeros(len(pushed.times))
@@ -210,7 +200,7 @@ def _total_variation(pushed: Pushforward) -> Array:
             values = np.abs(1 - exact / np.exp(pushed.log_density[k]))
             # where f~ vanishes the ratio says nothing; any |.| <= 1 + f/f~ may be left out of a lower bound
             values = np.where(np.isfinite(values), values, 0.0)
-        total, error = _careful(pushed.rule, values)
+        total, error = pushed.rule.integrate(values)
         out[k] = total - error - ROUNDING
     return out
 
@@ -291,12 +281,12 @@ def _dual(pushed: Values, laws: list[relaxation.RadialLaw]) -> Array:
         gap = learned - known
         gradients = basis.gradients(x)
         gram = sum(g.T @ (rule.weights[:, None] * g) for g in gradients)
-        target, error = _careful(rule, np.ascontiguousarray(gap.T))
+        target, error = rule.integrate(np.ascontiguousarray(gap.T))
         for ridge in RIDGES:
             c = np.linalg.lstsq(gram + ridge * np.diag(basis.penalty()), target, rcond=1e-12)[0]
             # c was fitted on these nodes: its error is the sum of the potentials' own, which cannot cancel
             g = float(target @ c) - float(error @ np.abs(c)) - ROUNDING * float(np.abs(gap).max(axis=0) @ np.abs(c))
-            s, s_error = _careful(rule, np.sum((gradients @ c) ** 2, axis=0))
+            s, s_error = rule.integrate(np.sum((gradients @ c) ** 2, axis=0))
             out[n] = max(out[n], dual_value(g, float(s + s_error), basis.curvature(c)))
     return out
 

@@ -54,9 +54,12 @@ def judged(context: Context) -> Particles | None:
     return _JUDGED[context]
 
 
-def learned(context: Context, start: Array) -> Particles | None:
-    """Positions, velocities and scores of particles started at ``start``; without a score network s~ is s_push."""
-    nodes, run = context.grid.flat, context.run
+def learned(context: Context, start: Array, times: Array | None = None) -> Particles | None:
+    """Positions, velocities and scores of particles started at ``start``; without a score network s~ is s_push.
+
+    At the quadrature times unless ``times`` are given.
+    """
+    nodes, run = context.grid.flat if times is None else times, context.run
     if run.layers("score") is not None:
         x, velocity = run.velocity(nodes, start)
         score = run.score(nodes, x)
@@ -242,8 +245,8 @@ def mean_square(values: Array, rule: Rule) -> tuple[float, float]:
 
 
 def statistical(context: Context) -> dict[str, Estimate]:
-    """E |rho(v)|^2 over a new particle v in the fixed field of the judged particles, at all quadrature times."""
-    particles = judged(context)
+    """E |rho(v)|^2 over a new particle v in the fixed field of the judged particles, jointly at the report times."""
+    particles = learned(context, context.particles, context.times)
     if particles is None:
         return {}
     start = context.problem.initial.sample(context.options.samples, context.rng("residual test particles"))
@@ -259,7 +262,7 @@ def statistical(context: Context) -> dict[str, Estimate]:
         f"{len(start)} new particles in the field of the {len(context.particles)} judged ones (expectation over "
         f"the new particle, field fixed), {_which(context)}: {bound.method}"
     )
-    detail = {**bound.detail, "hypothesis": f"X = |rho|^2 at every quadrature time: {hypothesis}"}
+    detail = {**bound.detail, "hypothesis": f"X = |rho|^2 at every report time: {hypothesis}"}
     return {
         "residual_energy_statistical": Estimate(
             bound.value, Side.UPPER, Rigor.STATISTICAL, method, bound.delta, detail=detail
@@ -296,7 +299,7 @@ def share_of_delta(context: Context) -> float:
 
 
 def held_out_residuals(context: Context, field: Particles, start: Array) -> Array | None:
-    """|rho|^2 of test particles in the field of others, (m, n).
+    """|rho|^2 of test particles in the field of others at the report times, (m, n).
 
     Raises
     ------
@@ -305,7 +308,7 @@ def held_out_residuals(context: Context, field: Particles, start: Array) -> Arra
     """
     if shared(start, context.particles):
         raise ValueError("a test particle is one of the field particles: the two sets must be drawn apart")
-    test = learned(context, start)
+    test = learned(context, start, context.times)
     if test is None:
         return None
     n, m = field.x.shape[1], len(start)

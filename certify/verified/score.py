@@ -25,8 +25,8 @@ from theory.bkw import Bkw
 from theory.perceptron import Perceptron
 from theory.provenance import Array
 
-WORK = {True: 4.0e10, False: 2.5e11}
-"""Multiply-adds of a quick and of a full search: about 3 s and 20 s of one core. A count, not a clock, so that the
+WORK = {True: 4.0e10, False: 1.8e11}
+"""Multiply-adds of a quick and of a full search: about 3 s and 15 s of one core. A count, not a clock, so that the
 same report gives the same numbers."""
 ROOTS = 4  # blocks of time at the start
 

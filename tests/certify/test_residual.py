@@ -215,13 +215,13 @@ def test_the_error_of_the_drift_s_own_moments_enters_the_bound() -> None:
 def test_a_test_particle_feels_the_judged_particles_and_no_other_test_particle() -> None:
     run = scored(PROBLEM, 0.3, 0.2)
     c = context(run)
-    field = residual_energy.judged(c)
+    field = residual_energy.learned(c, c.particles, c.times)
     assert field is not None
     start = PROBLEM.initial.sample(5, np.random.default_rng(9))
     found = residual_energy.held_out_residuals(c, field, start)
     assert found is not None
-    (x, velocity), k = run.velocity(c.grid.flat, start), 4
-    z, y = x[k][:, None] - field.x[k], run.score(c.grid.flat, x)[k][:, None] - field.score[k]
+    (x, velocity), k = run.velocity(c.times, start), 2
+    z, y = x[k][:, None] - field.x[k], run.score(c.times, x)[k][:, None] - field.score[k]
     rho = velocity[k] + np.mean(np.einsum("ijab,ijb->ija", PROBLEM.kernel.matrix(z), y), axis=1)
     assert found[k] == pytest.approx(np.sum(rho**2, axis=1), rel=1e-9)
 
@@ -295,8 +295,8 @@ def test_the_statistical_bound_covers_the_mean_over_new_particles_in_the_judged_
     assert (found.side, found.rigor) == (Side.UPPER, Rigor.STATISTICAL)
     assert found.delta == pytest.approx(0.0025)
     assert "M2 by quadrature" in found.detail["hypothesis"]
-    field = residual_energy.judged(c)
-    pushed = c.pushed
+    field = residual_energy.learned(c, c.particles, c.times)
+    pushed = c.pushed_at_times
     assert field is not None
     assert pushed is not None
     weights = np.concatenate([np.full(1500, 1 / 1500), np.zeros(len(pushed.rule.weights))])

@@ -25,6 +25,7 @@ GOOD: dict[str, Any] = {
     "score_lipschitz": np.array([5.0, 4.0, 3.0, 2.0]),
     "score_lipschitz_start": 5.0,
     "max_radius": 3.0,
+    "expected_outside": 1e-6,
     "radius": 4.0,
     "training_particles": False,
     "maxwell": True,
@@ -46,7 +47,8 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, float]] = {
     "no_jump": ({}, {"jump": (False, "f0 jumps at |v| = R")}, -math.inf),
     "stein": (None, {"stein": np.array([0.0, 0.0, 0.0, 0.5])}, 2.0),
     "score_lipschitz": ({}, {"score_lipschitz_start": math.inf}, -math.inf),
-    "ball": ({}, {"max_radius": 4.1}, -math.inf),
+    "ball": (None, {"max_radius": 4.1}, -math.inf),
+    "contained": ({"expected_outside": 0.0}, None, math.inf),
     "fresh": ({}, {"training_particles": True}, -math.inf),
     "maxwell": ({}, {"maxwell": False}, -math.inf),
     "uniqueness": ({}, None, math.inf),
@@ -57,6 +59,8 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, float]] = {
     "chi2_integrable": ({"chi2_bound": np.array([2.0, 1.9, 1.8, 1.7])}, {"chi2_decay": FOLD + 0.3}, 1.0),
 }
 ONE_SIDED = {
+    "ball": "positions at some times establish nothing between them",
+    "contained": "a small mass outside the ball refutes nothing: it only leaves draws that the constants do not cover",
     "stein": "a necessary test: passing it establishes nothing",
     "uniqueness": "a theorem about the equation; no number of a run can refute it",
 }

@@ -153,3 +153,12 @@ def test_bisecting_the_worst_panel_reduces_estimate_and_error_to_the_truth() -> 
 def test_bisect_halves_only_the_named_panels() -> None:
     assert bisect(np.array([0.0, 1.0, 3.0]), [1]).tolist() == [0.0, 1.0, 2.0, 3.0]
     assert bisect(np.array([0.0, 1.0]), []).tolist() == [0.0, 1.0]
+
+
+def test_errors_of_different_panels_cannot_cancel() -> None:
+    rule = polar_rule(lambda v: np.exp(-np.sum(v * v, axis=1) / 2) / (2 * np.pi), np.zeros(2), np.linspace(0, 8, 6), 8)
+    values = np.cos(9 * rule.nodes[:, 0])
+    total, error = rule.integrate(values)
+    assert total == pytest.approx(values @ rule.weights)
+    assert error == pytest.approx(rule.panel_errors(values).sum())
+    assert error > abs(values @ (rule.weights - rule.coarse))

@@ -24,7 +24,7 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_a_name_like_no_other_lists_what_is_known() -> None:
-    with pytest.raises(UnknownNameError, match="known: bkw2d"):
+    with pytest.raises(UnknownNameError, match=r"known: .*bkw2d"):
         PROBLEMS["zzzzzz"]
 
 

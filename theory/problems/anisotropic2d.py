@@ -2,7 +2,8 @@
 
 Means (-2, 1) and (0, -1), unit variance, gamma = -3, C = 1/16, window [0, 40] as in the public score-based particle
 code; the PINN-PM paper's own values are unknown. The mollification length epsilon is ours: certificates speak of the
-mollified equation, whose stability constant e^{2 kappa' t} grows like exp(epsilon^-3).
+mollified equation. At epsilon = 1/4 it loses entropy 2.3 % more slowly than Coulomb at the start (1/10: 0.4 %, 1/2:
+7.7 %), but its stability factor e^{2 kappa' t} is e^66 at the end of the window, so S1 is vacuous there (0.77: e^2.3).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from fractions import Fraction
 
 from theory.densities import NEAR, GaussianMixture, ResolvedProblem
 from theory.kernels import mollified_coulomb
-from theory.problem import Problem
 from theory.problem import Problem
 from theory.problems import ProblemFamily
 

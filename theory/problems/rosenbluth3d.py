@@ -3,6 +3,9 @@
 The benchmark's f0 = S^-2 exp(-S (|v| - sigma)^2/sigma^2), S = 10, sigma = 0.3, C = 1/(4 pi), is no probability
 density: its mass is m = 1.996815e-3. f = m g with g a probability density solving the same equation with C replaced by
 m C, in the same time. Everything here speaks of g, so the kernel constant is m/(4 pi); f is m g.
+
+The mollification length epsilon is ours. At epsilon = 1/20 the entropy production at the start is 5 % below Coulomb's
+(1/50: 1 %, 1/10: 17 %); the stability factor e^{2 kappa' t} is e^21 at the end of the window (0.11: e^2).
 """
 
 from __future__ import annotations

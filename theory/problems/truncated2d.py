@@ -2,7 +2,7 @@
 
 The paper gives the density and the name; kernel, radius R and window are ours. From t0 = 0 the density jumps at
 |v| = R: no certificate built on the score of a pushforward holds, and no exact flow is offered (it carries the circle
-to infinity). From t0 > 0 the initial density is the exact law at t0, which is analytic, and the exact solution is known.
+to infinity). From t0 > 0 the initial density is the exact law at t0, analytic, and the exact solution is known.
 """
 
 from __future__ import annotations

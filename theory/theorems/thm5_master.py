@@ -89,7 +89,8 @@ _SLIP = (
     "The paper takes Theorem 2's N-body particles for the i.i.d. mean-field particles of this theorem; they are not. "
     "Here they are mean-field: the drift's sampling error V enters."
 )
-_HYPOTHESES = (hyp.SCORE_LIPSCHITZ, hyp.BALL, hyp.FRESH)
+# the expectation runs over all draws: the constants of the ball must hold for every one of them
+_HYPOTHESES = (hyp.SCORE_LIPSCHITZ, hyp.BALL, hyp.CONTAINED, hyp.FRESH)
 
 THEOREM = (
     Theorem(
