@@ -18,7 +18,7 @@ from typing import Any
 
 from certify.results import STATUS_MEANING, Status
 from certify.text import clean
-from theory import hypotheses
+from theory import hypotheses, statement
 from theory.errors import CODES, UserError
 from theory.provenance import RIGOR_MEANING, Rigor, Side
 from theory.registry import UnknownNameError
@@ -134,7 +134,7 @@ _COMMANDS = {
     "sigma": "σ", "psi": "ψ", "phi": "φ", "partial": "∂", "Delta": "Δ",
     "nabla": "∇", "Lambda": "Λ", "int": "∫", "le": "≤", "ge": "≥", "top": "⊤", "infty": "∞",
     "cdot": "·", "quad": "   ", "big": "", "Big": "", "left": "", "right": "", "sup": "sup ", "log": "log ",
-    "max": "max", "chi": "χ", "varepsilon": "ε", "epsilon": "ε", "gamma": "γ", "theta": "θ", "omega": "ω",
+    "max": "max", "exp": "exp", "chi": "χ", "varepsilon": "ε", "epsilon": "ε", "gamma": "γ", "theta": "θ", "omega": "ω",
 }  # fmt: skip
 _ACCENTS = {"tilde": "\u0303", "bar": "\u0304", "hat": "\u0302"}
 
@@ -288,6 +288,7 @@ def _theorem(theorem: Theorem, unicode_ok: bool) -> list[str]:
     lines = [f"{theorem.id} - {theorem.title}", "", "Source (the paper's numbering)", *_paragraph(theorem.source)]
     lines += ["", "Statement"]
     lines += [*_formula(theorem.statement, unicode_ok), "", f"Bounds the error {theorem.bounds!r} at every time.", ""]
+    lines += [*_evaluated(theorem, unicode_ok), ""]
     lines.append("Needs (side an estimate must have for a bound)")
     for i in theorem.ingredients:
         symbol = plain(i.symbol) if unicode_ok else None
@@ -311,6 +312,21 @@ def _theorem(theorem: Theorem, unicode_ok: bool) -> list[str]:
     places = estimator_places()
     used = sorted({e for i in theorem.ingredients for e in estimators.get(i.id, ()) if e in places})
     return [*lines, *(f"  estimator {name}: {places[name]}" for name in used)]
+
+
+def _evaluated(theorem: Theorem, unicode_ok: bool) -> list[str]:
+    """The terms as the registered formula evaluates them."""
+    lines = ["As evaluated: the sum of these; under an integral all is taken at its variable"]
+    for name, latex in statement.printed(theorem).items():
+        readable = plain(_apart(latex)) if unicode_ok else None
+        lines += _item(name, latex if readable is None else re.sub(" +", " ", readable))
+    return lines
+
+
+def _apart(latex: str) -> str:
+    """Two spaces after a letter or operator, of which ``plain`` takes one: factors and signs do not run together."""
+    spaced = latex.replace(r"\,", "  ")
+    return re.sub(r"\\([A-Za-z]+) (?! )", lambda m: m[0] + " " * (m[1] in _COMMANDS), spaced)
 
 
 def _providers(ingredient: str, estimators: Mapping[str, list[str]]) -> str:

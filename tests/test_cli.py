@@ -32,6 +32,7 @@ from certify.results import Bracket, Certificate, Measured, Report, Status
 from theory import errors
 from theory.errors import CODES, UserError
 from theory.provenance import Estimate, Rigor, Side
+from theory.statement import evaluated
 from theory.theorem import Outcome as Verdicts
 from theory.theorems import THEOREMS
 
@@ -1011,6 +1012,10 @@ def test_a_theorem_is_explained_with_sides_hypotheses_paper_and_code() -> None:
     assert "the bounds of S1 and S2 (certify/brackets.py)" in " ".join(" ".join(explain.explain("thm6_w1")).split())
     assert "friction ((d-1)C), lower" in "\n".join(explain.explain("S2"))
     assert "\\le" in "\n".join(explain.explain("thm5", unicode_ok=False))
+    for theorem in THEOREMS.values():  # the terms of the formula itself, readable
+        block = " ".join(explain.explain(theorem.id)).partition("As evaluated")[2].partition("Needs (side")[0]
+        assert all(f"  {term}: " in block for term in evaluated(theorem))
+        assert "\\" not in block
 
 
 def test_every_form_of_a_theorem_names_its_file_the_others_and_its_providers() -> None:

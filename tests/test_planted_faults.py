@@ -15,7 +15,6 @@ import pytest
 
 import certify.judge
 import certify.pushforward
-import tests.runs
 from certify.context import Context
 from certify.estimators.lipschitz import spectral_product
 from certify.judge import judge
@@ -155,19 +154,20 @@ def test_the_wrong_sign_of_the_friction_term(monkeypatch: Patch) -> None:
 
 
 def test_a_wrong_k_of_t(monkeypatch: Patch) -> None:
-    """The exact solution of another kernel constant: its flow has a defect in this equation."""
-    assert not the_exact_flow_has_a_defect()
+    """The exact solution of another time scale: the right flow is contradicted by errors measured against it."""
     genuine = Bkw.coefficients
+
+    class Right(Bkw):
+        coefficients = genuine
+
+    run = FunctionRun(PROBLEM, Right(2, 1 / 16, 0.5, 0.5).flow_jets, "exact flow")
+    assert not contradicted(run, PROBLEM, "stability_kl")
 
     def faulty(self: Bkw, t: float) -> tuple[float, float, float]:
         return genuine(self, self.t0 + 2 * (t - self.t0))
 
     monkeypatch.setattr(Bkw, "coefficients", faulty)
-    tests.runs._KNOWN.clear()  # jets of the right flow
-    try:
-        assert the_exact_flow_has_a_defect()
-    finally:
-        tests.runs._KNOWN.clear()
+    assert contradicted(run, PROBLEM, "stability_kl")
 
 
 # --- sampling and quadrature ------------------------------------------------------------------------------------------

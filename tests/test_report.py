@@ -49,6 +49,7 @@ from theory.errors import UserError
 from theory.gronwall import LogValue, NumericOps, TimeGrid
 from theory.hypotheses import IDENTITY, ORIENTATION, SCORE_LIPSCHITZ, SMOOTH
 from theory.provenance import Array, Estimate, Rigor, Side, exact
+from theory.statement import evaluated, printed
 from theory.theorem import Hypothesis, Theorem, Verdict
 from theory.theorems import THEOREMS
 
@@ -1086,6 +1087,16 @@ def test_the_page_has_every_section_and_every_theorem() -> None:
     assert "What this report does not show" in page
     assert json_report.document(every_status())["digest"] in page
     assert words.headline(every_status()).replace("'", "&#39;") in page
+
+
+def test_the_page_shows_the_terms_of_the_formula_that_gives_the_numbers() -> None:
+    page = page_of("every status")
+    for theorem in {one.id: one.theorem for one in every_status().certificates}.values():
+        article = page.partition(f'<article id="theorem-{theorem.id}">')[2].partition("</article>")[0]
+        assert set(printed(theorem)) >= set(evaluated(theorem))
+        for name, latex in printed(theorem).items():
+            assert f"{name}</span>{mathml.display(latex)}" in article
+    assert all("<code>" not in text for theorem in THEOREMS.values() for _, text in html.evaluated(theorem))
 
 
 def test_the_share_of_the_terms_adds_up() -> None:

@@ -304,7 +304,11 @@ class SymbolicOps:
     def _integral(self, f: Any, a: sympy.Expr, b: sympy.Expr, weight: Callable[[sympy.Dummy], Any]) -> sympy.Expr:
         """Integral of weight * f over time; an unevaluated ``Integral`` where sympy knows no primitive."""
         tau = sympy.Dummy("tau", real=True)
-        integrand = sympy.expand(weight(tau) * sympy.sympify(f).subs(self.t, tau))
+        source = sympy.together(sympy.sympify(f))
+        integrand = sympy.expand(weight(tau) * source.subs(self.t, tau))
+        if integrand.has(sympy.exp) and sympy.degree(sympy.denom(source), self.t) > 2:
+            # a rational function of high degree meets an exponential: sympy searches for minutes, in vain
+            return sympy.Integral(integrand, (tau, a, b))
         known = sympy.integrate(integrand, (tau, a, b))
         return sympy.Integral(integrand, (tau, a, b)) if known.has(sympy.Integral) else known
 

@@ -32,11 +32,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from theory.problem import COVARIANCE_TOLERANCE
 from theory.provenance import Array
 from theory.theorem import Facts, Hypothesis, Verdict
 
 STEIN_TOLERANCE = 1e-2
-COVARIANCE_TOLERANCE = 1e-12  # rounding of a covariance given in closed form
 
 
 def _last_good(times: Array, good: np.ndarray, start: float) -> float:

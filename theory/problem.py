@@ -14,6 +14,8 @@ from theory.kernels import Kernel
 from theory.provenance import Array
 from theory.quadrature import Rule, polar_rule
 
+COVARIANCE_TOLERANCE = 1e-12  # rounding of a covariance given in closed form
+
 
 class InitialDensity(Protocol):
     """The density f_{t0} on R^d. All arrays are float64; v has shape (n, d)."""

@@ -22,8 +22,7 @@ from numpy.polynomial import chebyshev
 from numpy.polynomial.legendre import leggauss
 from scipy import special
 
-from theory.hypotheses import COVARIANCE_TOLERANCE
-from theory.problem import Problem
+from theory.problem import COVARIANCE_TOLERANCE, Problem
 from theory.provenance import Array
 
 WINDOW = 9.0  # standard deviations kept of the Gaussian step; e^{-81/2} is below 1e-17

@@ -8,8 +8,7 @@ from numpy.polynomial import Polynomial
 from certify.context import Context
 from certify.estimator import Estimator
 from certify.pushforward import Pushforward, push
-from theory.hypotheses import COVARIANCE_TOLERANCE
-from theory.problem import Problem
+from theory.problem import COVARIANCE_TOLERANCE, Problem
 from theory.provenance import Array, Estimate, Rigor, Side, exact
 from theory.quadrature import polar_rule
 

@@ -17,6 +17,11 @@ class Caption:
     needs: str
 
 
+EVALUATED = (
+    "Generated from the formula that gives the numbers; the bound is the sum of the terms. Under an integral an "
+    "ingredient is taken at the variable of that integral, elsewhere at t. The symbols are those of the table below."
+)
+
 CERTIFICATE = Caption(
     "Bound and measured error over time",
     "The certificate (blue), the measured error between its lower and upper value (green), and the trivial bound "

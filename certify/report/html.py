@@ -19,7 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from certify.report import evidence, evidence_figures, figures, json_report, mathml, numbers, references, words
+from certify.report import (
+    captions,
+    evidence,
+    evidence_figures,
+    figures,
+    json_report,
+    mathml,
+    numbers,
+    references,
+    words,
+)
 from certify.report.curves import (
     last_log_trivial,
     last_measured,
@@ -28,8 +38,9 @@ from certify.report.curves import (
 )
 from certify.report.figures import Figure
 from certify.results import STATUS_MEANING, Certificate, Report, Status
+from theory import statement as as_evaluated
 from theory.provenance import RIGOR_MEANING, Estimate, Rigor, Side
-from theory.theorem import Hypothesis, Ingredient, Outcome, Verdict
+from theory.theorem import Hypothesis, Ingredient, Outcome, Theorem, Verdict
 
 _SIDE_WORD = {Side.UPPER: "at most", Side.LOWER: "at least", Side.BOTH: "", Side.NONE: "about"}
 _VERDICT_WORD = {Outcome.HOLDS: "holds", Outcome.FAILS: "fails", Outcome.UNKNOWN: "not checkable"}
@@ -132,6 +143,11 @@ def statement(latex: str) -> str:
         return mathml.display(latex)
     except mathml.LatexError:
         return _code(latex)
+
+
+def evaluated(theorem: Theorem) -> tuple[tuple[str, str], ...]:
+    """Name and displayed MathML of every term of a bound, from the formula that gives its numbers."""
+    return tuple((words.clean(name), statement(latex)) for name, latex in as_evaluated.printed(theorem).items())
 
 
 def _code(text: str) -> str:
@@ -259,6 +275,7 @@ class Section:
     row: Row
     source: str
     statement: str
+    evaluated: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     ingredients: tuple[IngredientRow, ...]
     terms: tuple[TermRow, ...]
@@ -287,6 +304,7 @@ def section(certificate: Certificate, report: Report, drawn: Mapping[str, Figure
         row=result_row(certificate),
         source=words.clean(theorem.source),
         statement=statement(theorem.statement),
+        evaluated=evaluated(theorem),
         notes=tuple(words.clean(note, 600) for note in theorem.notes),
         ingredients=tuple(
             ingredient_row(i, certificate.estimates.get(i.id), certificate.weakest) for i in theorem.ingredients
@@ -389,6 +407,7 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
     return {
         "css": css,
         "css_hash": css_hash,
+        "evaluated_caption": captions.EVALUATED,
         "model": words.model_name(report),
         "problem": words.problem_name(report),
         "problem_title": words.clean(report.problem.get("title") or ""),

@@ -31,7 +31,7 @@ def solution(problem: Problem) -> Any:
 
 @RESTARTED
 @pytest.mark.parametrize(
-    "check",
+    "assert_contract",
     [
         contract.test_density_integrates_to_one_with_a_small_error_estimate,
         contract.test_score_is_the_gradient_of_the_log_density,
@@ -48,14 +48,15 @@ def solution(problem: Problem) -> Any:
     ],
     ids=lambda f: f.__name__,
 )
-def test_the_restarted_truncated_gaussian_keeps_the_contract(spec: str, check: Any) -> None:
-    check(parse_problem(spec))
+def test_the_restarted_truncated_gaussian_keeps_the_contract(spec: str, assert_contract: Any) -> None:
+    assert_contract(parse_problem(spec))
 
 
 @RESTARTED
 @pytest.mark.parametrize("power", [0, 2, 4])
 def test_its_tail_moments_are_integrals_over_the_tail(spec: str, power: int) -> None:
-    contract.test_tail_moments_are_integrals_over_the_tail(parse_problem(spec), power)
+    assert_tail_moments = contract.test_tail_moments_are_integrals_over_the_tail
+    assert_tail_moments(parse_problem(spec), power)
 
 
 # --- truncated2d: the law ----------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ _PRINTED = Theorem(
     title="Trajectory error with residual",
     source="Theorem 1, equations (3.10)-(3.11); taken in L2 over the particles (Minkowski)",
     statement=(
-        r"\|e(t)\| \le e^{\int_{t_0}^t\alpha}\|e(t_0)\| + \int_{t_0}^t e^{\int_\tau^t\alpha}"
+        r"\|e(t)\| \le e^{\int_{t_1}^t\alpha}\|e(t_1)\| + \int_{t_1}^t e^{\int_\tau^t\alpha}"
         r"\big[\Lambda(\|\delta_\tau(X_\tau)\| + E_{f_\tau}\delta_\tau) + L_g W_1(\tilde\mu_\tau,f_\tau)"
         r" + \|\rho(\tau)\| + \tau_R\big]\,d\tau,\quad \alpha=\Lambda L_s+L_A S+\tau_U+\Lambda L_\delta"
     ),

@@ -99,7 +99,8 @@ THEOREM = (
         source="Theorem 5, equations (4.17)-(4.19), repaired: i.i.d. mean-field reference particles, the sampling "
         "error V of their drift added, the particle rate of Assumption 2 explicit",
         statement=(
-            r"E\,W_1(\tilde\mu_t,f_t)\le\Big(\int_{t_1}^t e^{\int_\tau^t C_1}\big[4\Lambda^2(J(\tilde s)-J(s))+"
+            r"E\,W_1(\tilde\mu_t,f_t)\le\Big(e^{\int_{t_1}^t C_1}e(t_1)^2+\int_{t_1}^t "
+            r"e^{\int_\tau^t C_1}\big[4\Lambda^2(J(\tilde s)-J(s))+"
             r"(\sqrt{E R}+\tau_R)^2+E V\big]d\tau\Big)^{1/2}+E\,W_1(\bar\mu_t,f_t),\quad C_1=2(\alpha+L_g)+3"
         ),
         bounds="mean_w1",
@@ -115,7 +116,8 @@ THEOREM = (
         title="Theorem 5 before Young's inequality",
         source="Theorem 5 from the sharp form of Theorem 2, Minkowski's inequality in L2 over the draws",
         statement=(
-            r"E\,W_1(\tilde\mu_t,f_t)\le\int_{t_1}^t e^{\int_\tau^t(\alpha+L_g)}\big[2\Lambda(J(\tilde s)-J(s))^{1/2}+"
+            r"E\,W_1(\tilde\mu_t,f_t)\le e^{\int_{t_1}^t(\alpha+L_g)}e(t_1)+\int_{t_1}^t "
+            r"e^{\int_\tau^t(\alpha+L_g)}\big[2\Lambda(J(\tilde s)-J(s))^{1/2}+"
             r"(E R)^{1/2}+\tau_R+(E V)^{1/2}\big]d\tau+E\,W_1(\bar\mu_t,f_t)"
         ),
         bounds="mean_w1",
