@@ -105,7 +105,8 @@ def test_a_restart_of_a_longer_model_carries_its_earlier_error_into_every_bound(
     run = load_run(str(MODELS / "bkw2d-flow-defect.pt"))
     from theory.problems import parse_problem
 
-    report = judge(run, parse_problem("bkw2d:t0=1/2"), SMALL)
+    options = replace(SMALL, certificates=("stability_w2", "thm1_direct"))
+    report = judge(run, parse_problem("bkw2d:t0=1/2"), options)
     s1 = next(c for c in report.certificates if c.id == "stability_w2")
     assert s1.log_bound is not None
     assert math.exp(s1.log_bound[0]) > 0
@@ -117,7 +118,7 @@ def test_validation_exits_10_when_a_bound_lies_under_a_measured_value(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = load_run(str(MODELS / "bkw2d-t05-flow-defect.pt"))
-    honest = judge(run, problem_of(run), Options(times=2, samples=50, w1_samples=50))
+    honest = judge(run, problem_of(run), Options(times=2, samples=50, w1_samples=50, certificates=STABILITY))
 
     def planted(*_: object) -> Report:
         from dataclasses import replace

@@ -294,6 +294,10 @@ def _log_abs_difference(a: Array, b: Array) -> Array:
     return np.where(np.isnan(gap), -np.inf, gap)
 
 
+def _degree(f: sympy.Expr, x: sympy.Symbol) -> int:
+    return int(sympy.degree(f, x)) if f.is_polynomial(x) else 0
+
+
 class SymbolicOps:
     """Formulas on sympy expressions in the time symbol ``t``."""
 
@@ -306,7 +310,7 @@ class SymbolicOps:
         tau = sympy.Dummy("tau", real=True)
         source = sympy.together(sympy.sympify(f))
         integrand = sympy.expand(weight(tau) * source.subs(self.t, tau))
-        if integrand.has(sympy.exp) and sympy.degree(sympy.denom(source), self.t) > 2:
+        if integrand.has(sympy.exp) and _degree(sympy.denom(source), self.t) > 2:
             # a rational function of high degree meets an exponential: sympy searches for minutes, in vain
             return sympy.Integral(integrand, (tau, a, b))
         known = sympy.integrate(integrand, (tau, a, b))

@@ -41,9 +41,7 @@ def _linear(p: int) -> Ingredient:
 
 
 def _tail(name: str) -> Ingredient:
-    return Ingredient(
-        name, r"\mathcal T", "share of the defect from |v| beyond the truncation radius of the quadrature"
-    )
+    return Ingredient(name, r"\theta", "share of the defect from |v| beyond the truncation radius of the quadrature")
 
 
 def wasserstein_stability(ops: Ops, *, defect: Any, defect_tail: Any, kappa: Any, initial_distance: Any) -> Terms:
@@ -179,7 +177,7 @@ THEOREM = (
         source="THEORY 6.3 (Tanaka; Fontbona, Guerin and Meleard)",
         statement=(
             r"W_2(\tilde f_t,f_t)\le e^{2\kappa'(t-t_0)}W_2(\tilde f_{t_0},f_{t_0})+"
-            r"\int_{t_0}^t e^{2\kappa'(t-\tau)}(\mathcal D+\mathcal T)(\tau)\,d\tau"
+            r"\int_{t_0}^t e^{2\kappa'(t-\tau)}(\mathcal D+\theta)(\tau)\,d\tau"
         ),
         bounds="w2",
         ingredients=(
@@ -200,7 +198,7 @@ THEOREM = (
             source="THEORY 6.4",
             statement=(
                 rf"W_{p}(\tilde f_t,f_t)\le e^{{-(d-1)C(t-t_0)}}W_{p}(t_0)+\int_{{t_0}}^t "
-                rf"e^{{-(d-1)C(t-\tau)}}(\mathcal D_{p}+\mathcal T)(\tau)\,d\tau"
+                rf"e^{{-(d-1)C(t-\tau)}}(\mathcal D_{p}+\theta)(\tau)\,d\tau"
             ),
             bounds=f"w{p}",
             ingredients=(_linear(p), _tail(f"defect_l{p}_tail"), _FRICTION, INITIAL),
@@ -220,7 +218,7 @@ THEOREM = (
         source="THEORY 6.4 (Girsanov and data processing)",
         statement=(
             r"KL(\tilde f_t|f_t)\le KL(t_0)+\tfrac14\int_{t_0}^t "
-            r"\big(E_{\tilde f}[e^\top\bar A_f^{-1}e]+\mathcal T\big)\,d\tau"
+            r"\big(E_{\tilde f}[e^\top\bar A_f^{-1}e]+\theta\big)\,d\tau"
         ),
         bounds="kl",
         ingredients=(_ENTROPY_DEFECT, _tail("defect_entropy_tail"), _ENTROPY_START),

@@ -79,7 +79,7 @@ THEOREM = Theorem(
     source="THEORY 6.4 (energy estimate, in the metric of the diffusion)",
     statement=(
         r"\int\frac{(\tilde f_t-f_t)^2}{M}\le e^{-2(d-1)C(t-t_0)}\int\frac{(\tilde f_{t_0}-f_{t_0})^2}{M}+"
-        r"\int_{t_0}^t e^{-2(d-1)C(t-\tau)}\int e^\top\bar A_f^{-1}e\,\frac{\tilde f_\tau^2}{M}\,d\tau+\mathcal T"
+        r"\int_{t_0}^t e^{-2(d-1)C(t-\tau)}\int e^\top\bar A_f^{-1}e\,\frac{\tilde f_\tau^2}{M}\,d\tau+\theta"
     ),
     bounds="chi2",
     ingredients=(
@@ -91,7 +91,7 @@ THEOREM = Theorem(
         ),
         Ingredient(
             "defect_chi2_tail",
-            r"\mathcal T",
+            r"\theta",
             "share of the defect from |v| beyond the truncation radius of the quadrature",
         ),
         Ingredient("friction", "(d-1)C", "relaxation rate of the Maxwell equation", monotone=-1, unit="1/time"),
