@@ -187,7 +187,8 @@ def fisher_initial(problem: Problem) -> tuple[float, float]:
     rounding = 1e-10 * abs(totals[-1])
     if not all(b <= max(RATIO * a, rounding) for a, b in pairwise(changes)):
         return np.inf, np.inf
-    error += float(changes[-1]) + 1e-14 * abs(totals[-1])  # and the rounding of the sum
+    # never below rounding, which differs between machines and numbers of threads
+    error = max(error + float(changes[-1]), 1e-12 * abs(totals[-1]))
     return totals[-1] + error, error
 
 
