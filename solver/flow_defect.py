@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from solver.jets import Layout, log_det_and_score, unpack
-from solver.networks import Flow, certified_architecture, core_coefficient
+from solver.networks import Flow, certified_architecture, core_coefficient, velocity_unit
 from theory.drift import maxwell_drift, pair_drift, weighted_moments
 from theory.problem import Problem
 
@@ -59,6 +59,7 @@ def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
     if settings.flow == "free":
         shape = {"velocity_embedding": [settings.width, 1], "time_embedding": [settings.width, 1]}
         free = {"kind": "free", **shape, "hidden": [settings.width, settings.blocks], "activation": "silu"}
+        free |= velocity_unit(problem)
         return {"flow": free if core is None else {**free, "core": core}}
     if settings.flow != "certified":
         raise ValueError(f"unknown flow {settings.flow!r}; known: certified, free")

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,12 +32,23 @@ from solver.jets import (
     unpack,
 )
 from theory.flow import Growth
+from theory.problem import Problem
 from theory.radial import radial_jets
 
-# The paper's groups by name. It gives hidden width and depth (128/4 and 256/6); the embeddings are our defaults.
-GROUPS: dict[str, dict[str, Any]] = {
-    "A": {"velocity_embedding": [64, 1], "time_embedding": [64, 1], "hidden": [128, 4], "activation": "silu"},
-    "B": {"velocity_embedding": [128, 1], "time_embedding": [128, 1], "hidden": [256, 6], "activation": "silu"},
+
+def _shape(embedding: int, width: int, depth: int) -> dict[str, Any]:
+    embeddings = {"velocity_embedding": [embedding, 1], "time_embedding": [embedding, 1]}
+    return {**embeddings, "hidden": [width, depth], "activation": "silu"}
+
+
+# The paper's groups by name, (flow, score): A 2D, B 3D, C the Rosenbluth ring, D the truncated Gaussian. It gives the
+# hidden width and depth of A (128/4), B (256/6) and D (flow of A, score of B); those of C and every embedding are ours.
+_SMALL, _LARGE = _shape(64, 128, 4), _shape(128, 256, 6)
+GROUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "A": (_SMALL, _SMALL),
+    "B": (_LARGE, _LARGE),
+    "C": (_SMALL, _shape(64, 160, 4)),
+    "D": (_SMALL, _LARGE),
 }
 
 
@@ -113,12 +126,6 @@ class Embedded(nn.Module):
         for layer in self.hidden:
             jet = _layer(layer, jet, layout, self.activation)
         return _affine(self.out, jet)
-
-    def velocity_path(self) -> tuple[tuple[Tensor, float], ...]:
-        """Weights met by the velocity input with the Lipschitz constant of what follows each."""
-        slope = LIPSCHITZ[self.activation]
-        inner = [*self.velocity, self.fuse_velocity, *self.hidden]
-        return (*((layer.weight, slope) for layer in inner), (self.out.weight, 1.0))
 
 
 def _mass(q: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,19 +211,25 @@ class CoreMap(nn.Module):
 
 
 class FreeFlow(nn.Module):
-    """The paper's flow map: T(t, v) = B(t, v) + (t - t0) N(t, B(t, v)); T(t0, .) = id exactly."""
+    """The paper's flow map: T(t, v) = B(t, v) + (t - t0) N(t, B(t, v)); T(t0, .) = id exactly.
 
-    def __init__(self, d: int, window: Window, core: CoreMap | None, **shape: Any) -> None:
+    With a ``unit`` u of velocity N sees B/u and (t - t0) becomes u (t - t0)/(T - t0): densities far from unit
+    temperature, and long windows, look to it like the others.
+    """
+
+    def __init__(self, d: int, window: Window, core: CoreMap | None, unit: float | None = None, **shape: Any) -> None:
         super().__init__()
-        self.d, self.window, self.core = d, window, core
+        self.d, self.window, self.core, self.unit = d, window, core, unit
         self.net = Embedded(d, d, window, **shape)
 
     def jet(self, t: Tensor, v: Tensor, layout: Layout) -> Tensor:
         """Jet of T at times (m,) and velocities (m or 1, n, d)."""
         base = seed(v, layout) if self.core is None else self.core(t, v, layout)
         base, t = base.to(self.net.out.weight.dtype), t.to(self.net.out.weight.dtype)
-        tau = t - self.window.t0
-        return base + scale_by_time(self.net(t, base, layout), layout, tau, torch.ones_like(tau))
+        rate = 1.0 if self.unit is None else self.unit / self.window.length
+        seen = base if self.unit is None else base / self.unit
+        tau = rate * (t - self.window.t0)
+        return base + scale_by_time(self.net(t, seen, layout), layout, tau, torch.full_like(tau, rate))
 
     def diffeomorphism(self) -> bool:
         """Not by construction."""
@@ -333,21 +346,36 @@ Flow = FreeFlow | CertifiedFlow
 
 
 class ScoreNet(nn.Module):
-    """The paper's score network s(t, v)."""
+    """The paper's score network s(t, v); with a ``unit`` u of velocity N(t, v/u)/u."""
 
-    def __init__(self, d: int, window: Window, **shape: Any) -> None:
+    def __init__(self, d: int, window: Window, unit: float | None = None, **shape: Any) -> None:
         super().__init__()
-        self.d, self.net = d, Embedded(d, d, window, **shape)
+        self.d, self.unit, self.net = d, 1.0 if unit is None else unit, Embedded(d, d, window, **shape)
 
     def score(self, t: Tensor, x: Tensor) -> Tensor:
         """Score at x of shape (m, n, d)."""
-        return self.net(t, x[None], Layout(self.d, False, 0))[0]
+        return self.net(t, x[None] / self.unit, Layout(self.d, False, 0))[0] / self.unit
 
     def score_and_divergence(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Score (m, n, d) and its exact divergence (m, n)."""
         layout = Layout(self.d, False, 1)
-        jet = self.net(t, seed(x, layout), layout)
+        jet = self.net(t, seed(x, layout) / self.unit, layout) / self.unit
         return jet[0], sum(jet[layout.velocity(j), ..., j] for j in range(self.d))
+
+    def layers(self) -> tuple[list[nn.Linear], list[nn.Linear], nn.Linear]:
+        """Layers met by the velocity input, the unit folded in: up to the fusion with time, hidden, last."""
+        net: Any = self.net
+        first, last = copy.deepcopy(net.velocity[0]), copy.deepcopy(net.out)
+        with torch.no_grad():
+            for parameter in (first.weight, last.weight, last.bias):
+                parameter.div_(self.unit)
+        return [first, *net.velocity[1:], net.fuse_velocity], [*net.hidden], last
+
+    def velocity_path(self) -> tuple[tuple[Tensor, float], ...]:
+        """Weights met by the velocity input with the Lipschitz constant of what follows each."""
+        before, hidden, last = self.layers()
+        slope = LIPSCHITZ[self.net.activation]
+        return (*((layer.weight, slope) for layer in (*before, *hidden)), (last.weight, 1.0))
 
 
 FLOW_KINDS = ("free", "certified")
@@ -359,11 +387,16 @@ def certified_architecture(core: float | None = None) -> dict[str, Any]:
     return {"flow": flow if core is None else {**flow, "core": core}}
 
 
-def group_architecture(group: str, *, score: bool = True) -> dict[str, Any]:
-    """Architecture of one of the paper's groups, flow (free) and score alike."""
-    shape = GROUPS[group]
-    flow = {"kind": "free", **shape}
-    return {"group": group, "flow": flow, "score": dict(shape)} if score else {"group": group, "flow": flow}
+def velocity_unit(problem: Problem) -> dict[str, float]:
+    """The thermal speed as the networks' unit of velocity; nothing at temperature 1, where none is needed."""
+    speed = math.sqrt(float(np.trace(problem.initial.covariance())) / problem.d)
+    return {} if abs(speed - 1) < 1e-9 else {"unit": speed}
+
+
+def group_architecture(group: str, unit: Mapping[str, float]) -> dict[str, Any]:
+    """Architecture of one of the paper's groups: free flow and score."""
+    flow, score = GROUPS[group]
+    return {"group": group, "flow": {"kind": "free", **flow, **unit}, "score": {**score, **unit}}
 
 
 _LIMITS = {"width": 4096, "depth": 64}
@@ -402,8 +435,8 @@ def build_flow(spec: Mapping[str, Any], d: int, window: Window) -> Flow:
     known = {"kind", "core"}
     if spec.get("kind") == "free":
         shape = _embedded_shape(spec)
-        _no_extra(spec, known | set(shape))
-        return FreeFlow(d, window, core, **shape)
+        _no_extra(spec, known | set(shape) | {"unit"})
+        return FreeFlow(d, window, core, _unit(spec), **shape)
     if spec.get("kind") == "certified":
         limits = {"blocks": 64, "width": _LIMITS["width"], "time_width": _LIMITS["width"]}
         _no_extra(spec, known | {*limits, "lipschitz"})
@@ -415,8 +448,12 @@ def build_flow(spec: Mapping[str, Any], d: int, window: Window) -> Flow:
 def build_score(spec: Mapping[str, Any], d: int, window: Window) -> ScoreNet:
     """Score network from its description; ValueError on anything outside the vocabulary."""
     shape = _embedded_shape(spec)
-    _no_extra(spec, set(shape))
-    return ScoreNet(d, window, **shape)
+    _no_extra(spec, set(shape) | {"unit"})
+    return ScoreNet(d, window, _unit(spec), **shape)
+
+
+def _unit(spec: Mapping[str, Any]) -> float | None:
+    return _number(spec, "unit", 1e-6, 1e6) if "unit" in spec else None
 
 
 def _no_extra(spec: Mapping[str, Any], known: set[str]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from solver.jets import Layout
-from solver.networks import FreeFlow, ScoreNet, group_architecture
+from solver.networks import FreeFlow, ScoreNet, group_architecture, velocity_unit
 from theory.drift import maxwell_pair_drift, pair_drift
 from theory.problem import Problem
 
@@ -64,9 +64,9 @@ class Settings:
     dtype: str = "float32"
 
 
-def architecture(_: Problem, settings: Settings) -> dict[str, Any]:
+def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
     """The paper's networks."""
-    return group_architecture(settings.group)
+    return group_architecture(settings.group, velocity_unit(problem))
 
 
 def stratified_times(problem: Problem, count: int, share: float, rng: np.random.Generator) -> np.ndarray:

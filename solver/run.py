@@ -78,25 +78,22 @@ class TorchRun:
         if net != "score" or "score" not in self._nets:
             return None
         module: Any = self._nets["score"]
-        return tuple((w.detach().numpy(), slope) for w, slope in module.net.velocity_path())
+        return tuple((w.detach().numpy(), slope) for w, slope in module.velocity_path())
 
     def network(self, net: str) -> Perceptron | None:
         """Weights of the score network; None for flows or a missing net."""
         if net != "score" or "score" not in self._nets:
             return None
         module: Any = self._nets["score"]
+        (*velocity, fuse), hidden, last = module.layers()
         parts = module.net
-
-        def stack(layers: nn.ModuleList) -> tuple[tuple[Array, Array], ...]:
-            return tuple(_affine(layer) for layer in layers)
-
         return Perceptron(
-            velocity=stack(parts.velocity),
-            time=stack(parts.time),
-            fuse_velocity=_affine(parts.fuse_velocity),
+            velocity=tuple(map(_affine, velocity)),
+            time=tuple(map(_affine, parts.time)),
+            fuse_velocity=_affine(fuse),
             fuse_time=parts.fuse_time.weight.detach().numpy(),
-            hidden=stack(parts.hidden),
-            output=_affine(parts.out),
+            hidden=tuple(map(_affine, hidden)),
+            output=_affine(last),
             activation=parts.activation,
             t0=parts.window.t0,
             T=parts.window.T,
@@ -110,7 +107,9 @@ class TorchRun:
         from solver.pinn_pm import fixed_particles
         from theory.problems import PROBLEMS
 
-        return fixed_particles(PROBLEMS[self.metadata["problem"]](self.t0, self.T), int(settings["particles"]))
+        family = PROBLEMS[self.metadata["problem"]]
+        problem = family.rebuilt(self.t0, self.T, self.metadata["constants"])
+        return fixed_particles(problem, int(settings["particles"]))
 
     def smooth(self) -> bool:
         """The vocabulary of activations has only smooth ones."""
