@@ -13,6 +13,7 @@ from certify.judge import judge
 from certify.options import Options, Progress, silent
 from certify.results import Report
 from certify.run import Run
+from certify.text import clean
 from theory.errors import UserError
 from theory.problem import Problem
 from theory.problems import PROBLEMS
@@ -66,17 +67,23 @@ def problem_of(run: Run) -> Problem:
     Raises
     ------
     UserError
-        E201 if the run does not name a registered problem.
+        E201 if the run does not name a registered problem, E203 if its constants are none of that problem's.
     """
-    name = str(run.describe().get("problem", ""))
+    described = run.describe()
+    name = str(described.get("problem", ""))
     if name not in PROBLEMS:
         raise UserError("E201", f"the model names no known problem ({name[:60]!r})", "Give --problem ID.")
-    return PROBLEMS[name](run.t0, run.T)
+    try:
+        return PROBLEMS[name].rebuilt(run.t0, run.T, described.get("constants", {}))
+    except ValueError as error:
+        raise UserError("E203", f"the model's {name} does not exist: {clean(error)}", "Give --problem ID.") from None
 
 
 def certify(run: Run, problem: Problem, options: Options | None = None, progress: Progress = silent) -> Report:
-    """Judge a run on a problem; see ``certify.judge.judge``."""
-    return judge(run, problem, options, progress)
+    """Judge a run on a problem, against a numerical reference where no exact solution is known; see ``judge``."""
+    from solver.references import reference_for
+
+    return judge(run, problem, options, progress, reference_for)
 
 
 def model_summary(path: Path | str) -> Mapping[str, Any]:

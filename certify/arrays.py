@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from certify.context import Context
+from certify.inversion import preimages
+from certify.pushforward import Pushforward
 from certify.transport import NotOptimalError, exact_w1, resolved
-from theory.drift import maxwell_drift
+from theory.drift import maxwell_drift, weighted_moments
 from theory.provenance import Array, Estimate
 
 SLICES = 3
@@ -71,24 +73,27 @@ def _raw(context: Context) -> dict[str, Array]:
 
 
 def _moments(context: Context) -> dict[str, Array]:
-    """Energy, momentum, entropy and entropy production of the learned density, beside the exact ones."""
+    """Energy, momentum, entropy and entropy production of the learned density, beside the conserved or exact ones."""
     pushed, solution = context.pushed_at_times, context.exact
-    if pushed is None:
-        return {}
-    weights, times = pushed.rule.weights, pushed.times
-    mean, covariance = pushed.moments
-    energy = np.trace(covariance, axis1=1, axis2=2) + np.sum(mean**2, axis=1)
-    drift = pushed.mean_field_drift(pushed.score)
+    weights, times = context.rule.weights, context.times
+    conserved, initial = context.problem.initial.mean(), context.problem.initial.covariance()
+    mean, covariance = weighted_moments(context.learned_path, weights) if pushed is None else pushed.moments
     out = {
         "moment_times": times,
-        "energy_learned": energy,
-        "momentum_learned": np.linalg.norm(mean, axis=1),
+        "energy_learned": np.trace(covariance, axis1=1, axis2=2) + np.sum(mean**2, axis=1),
+        "energy_exact": np.full(len(times), np.trace(initial) + conserved @ conserved),
+        "momentum_error": np.linalg.norm(mean - conserved, axis=1),
+    }
+    if pushed is None:
+        return out
+    drift = pushed.dt - pushed.defect  # of other kernels the pair sums are formed once
+    reference = context.reference_solution
+    out |= {
         "entropy_learned": np.where(np.isfinite(pushed.log_density), pushed.log_density, 0.0) @ weights,
         "entropy_rate_learned": np.sum(np.nan_to_num(drift * pushed.score), axis=-1) @ weights,
     }
-    if context.problem.kernel.is_maxwell:
-        exact = [context.problem.moments(t) for t in times]
-        out["energy_exact"] = np.array([np.trace(c) + m @ m for m, c in exact])
+    if reference is not None:
+        out |= {"entropy_reference": reference.entropy, "entropy_reference_error": reference.entropy_error}
     if solution is not None:
         path = context.exact_path
         out["entropy_exact"] = np.array(
@@ -102,48 +107,86 @@ def _moments(context: Context) -> dict[str, Array]:
     return out
 
 
+def _deviation(context: Context) -> float:
+    """Largest standard deviation along an axis at the start and in equilibrium: the scale of the pictures."""
+    covariance = context.problem.initial.covariance()
+    return float(np.sqrt(max(np.diag(covariance).max(), np.trace(covariance) / context.problem.d)))
+
+
+def _span(half: float) -> float:
+    """A half width in two digits, so that the axes of a picture end at round numbers."""
+    return float(f"{half:.2g}")
+
+
 def _slices(context: Context) -> dict[str, Array]:
-    """Learned density along the first axis (at the images of that axis' points, interpolated); exact beside."""
-    if context.pushed_at_times is None:
+    """Densities along the first axis through the mean; the learned one by solving T(t, v) = y, NaN where that failed.
+
+    f~(y) = f0(v)/det J: for a flow that is not radial the image of the line is not the line, so its points are of no
+    use here. Beside it the exact density, or else that of the reference.
+    """
+    pushed, problem = context.pushed_at_times, context.problem
+    if pushed is None:
         return {}
-    chosen = context.times[np.linspace(0, len(context.times) - 1, SLICES).round().astype(int)]
-    v = np.linspace(-4, 4, 161) + 1e-9  # never exactly the core
-    start = np.zeros((1201, context.problem.d))
-    start[:, 0] = np.linspace(-6, 6, 1201) + 1e-9
-    jets = context.run.jets(chosen, start)
-    if jets is None:
-        return {}
-    with np.errstate(divide="ignore"):
-        density = np.exp(context.problem.initial.log_density(start) - np.log(np.abs(jets.det())))
-    learned = []
-    for x, f in zip(jets.value[..., 0], density, strict=True):
-        order = np.argsort(x)
-        learned.append(np.interp(v, x[order], np.nan_to_num(f[order], posinf=0.0)))
-    out = {"slice_v": v, "slice_times": chosen, "slice_learned": np.stack(learned)}
-    if context.exact is not None:
-        line = np.zeros((len(v), context.problem.d))
-        line[:, 0] = v
-        out["slice_exact"] = np.stack([np.exp(context.exact.log_density(t, line)) for t in chosen])
+    chosen = np.linspace(0, len(context.times) - 1, SLICES).round().astype(int)
+    centre = problem.initial.mean()
+    along = _span(4 * _deviation(context)) * np.linspace(-1, 1, 161)
+    line = np.tile(centre, (len(along), 1))
+    line[:, 0] += along + 1e-9  # never exactly the core
+    learned = np.full((SLICES, len(line)), np.nan)
+    for row, k in enumerate(chosen):
+        found = preimages(context.run, float(context.times[k]), line, context.rule.nodes, pushed.flow[k])
+        if found is None:
+            return {}
+        start, det = found
+        good = np.isfinite(det)
+        learned[row, good] = np.exp(problem.initial.log_density(start[good]) - np.log(det[good]))
+    out = {"slice_v": line[:, 0], "slice_times": context.times[chosen], "slice_learned": learned}
+    solution, reference = context.exact, context.reference_solution
+    if solution is not None:
+        out["slice_exact"] = np.stack([np.exp(solution.log_density(t, line)) for t in context.times[chosen]])
+    elif reference is not None:
+        out["slice_reference"] = np.stack([reference.density(int(k), line) for k in chosen])
+        out["slice_reference_error"] = np.asarray(reference.density_error)[chosen]
     return out
 
 
 def _residual_map(context: Context) -> dict[str, Array]:
-    """|flow defect| at the last time over start velocities in the plane of the first two axes."""
+    """|flow defect| at the last time over start velocities in the plane of the first two axes through the mean."""
     pushed, problem = context.pushed_at_times, context.problem
-    if pushed is None or not problem.kernel.is_maxwell:
+    if pushed is None:
         return {}
-    axis = np.linspace(-3.5, 3.5, 41) + 1e-9
-    x, y = np.meshgrid(axis, axis)
-    points = np.zeros((x.size, problem.d))
+    half = min(_span(3.5 * _deviation(context)), context.rule.radius)
+    axis = half * np.linspace(-1, 1, 41) + 1e-9
+    centre = problem.initial.mean()
+    x, y = np.meshgrid(centre[0] + axis, centre[1] + axis)
+    points = np.tile(centre, (x.size, 1))
     points[:, 0], points[:, 1] = x.ravel(), y.ravel()
     jets = context.run.jets(context.times[-1:], points)
     if jets is None:
         return {}
     score = jets.pushforward_score(problem.initial.score(points))
-    last = (m[-1:] for m in pushed.moments)
-    defect = jets.dt - maxwell_drift(problem.kernel.strength, jets.value, score, *last)
-    size = np.linalg.norm(defect[0], axis=-1).reshape(x.shape)
-    return {"residual_map_x": axis, "residual_map_y": axis, "residual_map": np.nan_to_num(size, posinf=0.0)}
+    drift = _drift_at(pushed, jets.value[0], score[0])
+    size = np.linalg.norm(jets.dt[0] - drift, axis=-1).reshape(x.shape)
+    return {"residual_map_x": x[0], "residual_map_y": y[:, 0], "residual_map": np.nan_to_num(size, posinf=0.0)}
+
+
+def _drift_at(pushed: Pushforward, x: Array, s: Array) -> Array:
+    """Drift of the learned density at the last time, at points x with score s, both (n, d).
+
+    Maxwell: from its moments. Other kernels: pair sums against the nodes, which the points only feel.
+    """
+    kernel = pushed.problem.kernel
+    if kernel.is_maxwell:
+        last = (m[-1] for m in pushed.moments)
+        return np.asarray(maxwell_drift(kernel.strength, x, s, *last))
+    w, nodes, scores = pushed.rule.weights / pushed.rule.weights.sum(), pushed.flow[-1], pushed.score[-1]
+    out = np.empty_like(x)
+    for k in range(0, len(x), 128):
+        z, y = x[k : k + 128, None] - nodes, s[k : k + 128, None] - scores
+        r2 = np.sum(z * z, axis=-1, keepdims=True)
+        pull = r2 * y - z * np.sum(z * y, axis=-1, keepdims=True)
+        out[k : k + 128] = -np.einsum("mn,mnd->md", kernel.profile(np.sqrt(r2[..., 0])) * w, pull)
+    return out
 
 
 def sample_w1(context: Context) -> tuple[dict[str, Array], dict[str, str]]:

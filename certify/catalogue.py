@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from fractions import Fraction
 
-from certify.text import clean, rounded_up, split_hint
+from certify.text import clean, log_rounded_up, rounded_up, split_hint
 from theory.errors import UserError
-from theory.problem import ExactSolution, Problem
+from theory.problem import ExactSolution, Problem, specification
 from theory.problems import PROBLEMS, parse_problem
 from theory.registry import UnknownNameError
 
@@ -34,7 +35,14 @@ def problem_of(spec: str) -> Problem:
         if str(error).startswith("cannot read"):
             raise UserError("E400", clean(error), "For example --problem bkw2d:t0=1/2,T=5") from None
         cause = f"{clean(spec, 60)} does not exist: {clean(error)}"
-        raise UserError("E204", cause, "Choose another window: --problem ID:t0=...,T=...") from None
+        example = PROBLEMS[spec.partition(":")[0]].example
+        raise UserError("E204", cause, f"Choose other values: --problem {example}") from None
+
+
+def specification_of(name: str, t0: Fraction, T: Fraction, constants: Mapping[str, str]) -> str:
+    """What the command line calls the problem of a model with these constants."""
+    known = PROBLEMS[name].parameters if name in PROBLEMS else {}
+    return specification(name, t0, T, {k: constants[k] for k in known if k in constants})
 
 
 def _lipschitz_at_start(problem: Problem) -> str:
@@ -123,9 +131,14 @@ def detail(spec: str) -> list[str]:
     constants = ", ".join(f"{k} = {v}" for k, v in p.constants.items())
     lines = [f"{p.id} - {p.title}", ""]
     lines += [f"  constants  {constants}", f"  window     [{p.t0}, {p.T}]   ({p.spec})"]
+    for name, free in PROBLEMS[p.id].parameters.items():
+        lines.append(f"  parameter  {name}, {free.meaning}, from {free.low} to {free.high}")
     lines += [f"  kernel     {p.kernel.id}, stability constant kappa' = {rounded_up(p.kernel.kappa)}"]
     if p.kernel.is_maxwell:
         lines.append(f"             friction (d-1)C = {p.kernel.friction:g}")
+    else:
+        growth = log_rounded_up(2 * p.kernel.kappa * float(p.T - p.t0))
+        lines.append(f"             S1 multiplies early defects by up to e^(2 kappa' (T - t0)) = {growth}")
     known = "none" if p.exact is None else "density, score, drift and flow in closed form"
     lines.append(f"  exact      {known}")
     lines += textwrap.wrap(f"source     {p.source}", WIDTH, initial_indent="  ", subsequent_indent=" " * 13)

@@ -205,16 +205,17 @@ def _user_code(model: str) -> Iterator[None]:
 
 def _own_problem(run: Run, model: str) -> Problem:
     """The problem a model says it was made for, on the model's window."""
-    from certify.catalogue import problem_of
+    from certify.catalogue import problem_of, specification_of
 
     try:
-        named = run.describe().get("problem")
+        described = run.describe()
+        named = described.get("problem")
     except Exception as error:  # noqa: BLE001  - somebody else's code; its failure is not ours
         cause = f"describe() of {clean(model)} failed ({type(error).__name__}: {clean(error)})"
         raise UserError("E205", cause, "See certify/run.py for what a Run must offer") from None
     if not isinstance(named, str) or not named:
         raise UserError("E400", f"{clean(model)} does not say which problem it solves", "Add --problem ID")
-    return problem_of(named if ":" in named else f"{named}:t0={run.t0},T={run.T}")
+    return problem_of(named if ":" in named else specification_of(named, run.t0, run.T, described.get("constants", {})))
 
 
 def _stem(model: str) -> str:

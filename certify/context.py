@@ -12,11 +12,12 @@ from certify.options import Options, Progress, silent
 from certify.particles import reference_particles
 from certify.pushforward import Pushforward, adapted_rule, push
 from certify.run import Run
-from theory.drift import maxwell_pair_drift, pair_drift
+from theory.drift import pair_drifts
 from theory.gronwall import TimeGrid
 from theory.problem import ExactSolution, Problem
 from theory.provenance import Array
 from theory.quadrature import Rule
+from theory.reference import Reference, ReferenceMaker
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class Context:
         Start of the judged window; later than the model's t0 for a restart.
     options : Options
     progress : callable
+    make_reference : callable, optional
+        Gives a numerical solution where no exact one is known (``theory.reference``).
     """
 
     run: Run
@@ -39,6 +42,7 @@ class Context:
     start: float
     options: Options = field(default_factory=Options)
     progress: Progress = silent
+    make_reference: ReferenceMaker | None = None
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Independent generator per purpose, spawned from the report's seed."""
@@ -98,6 +102,17 @@ class Context:
         return np.stack([solution.flow(t, self.rule.nodes) for t in self.times])
 
     @cached_property
+    def reference_solution(self) -> Reference | None:
+        """A numerical solution at the report times, its paths from the quadrature nodes.
+
+        None where the exact solution is known (it serves instead) and where nobody makes one.
+        """
+        if self.exact is not None or self.make_reference is None:
+            return None
+        self.progress("reference", 0, 1)
+        return self.make_reference(self.problem, self.times, self.rule.nodes)
+
+    @cached_property
     def learned_path(self) -> Array:
         """Learned flow of the quadrature nodes at the report times, (m, n, d)."""
         return self.run.flow(self.times, self.rule.nodes)
@@ -136,11 +151,7 @@ class Context:
 
     def pair_drift(self, x: Array, s: Array) -> Array:
         """Drift of equal-weight particles with scores s, one time: (n, d)."""
-        weights = np.full(len(x), 1 / len(x))
-        kernel = self.problem.kernel
-        if kernel.is_maxwell:
-            return np.asarray(maxwell_pair_drift(kernel.strength, x, s, weights))
-        return np.asarray(pair_drift(kernel, x, s, weights))
+        return pair_drifts(self.problem.kernel, x, s, np.full((1, len(x)), 1 / len(x)))[0]
 
     def quick(self) -> Context:
         """The same judgement, coarser."""

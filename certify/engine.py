@@ -197,7 +197,7 @@ def _reasons(
             out.append(f"the bound is infinite because of {', '.join(infinite)}")
         elif trivial is not None:
             out.append(
-                f"the bound is 10^{log_bound[-1] / math.log(10):.1f}, the same bound for a flow that does not move "
+                f"the bound is 10^{log_bound[-1] / math.log(10):.1f}, the trivial bound "
                 f"is {math.exp(min(trivial[-1], 700)):.3g}"
             )
     out += [f"{i.id} is {_side_words(used[i.id])}, the theorem needs {i.needed.value}" for i in wrong]

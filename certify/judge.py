@@ -23,12 +23,14 @@ from certify.results import Certificate, Measured, Report
 from certify.run import Run
 from theory.errors import UserError
 from theory.flow import FlowJets, Growth
-from theory.problem import Problem
+from theory.problem import Problem, specification
 from theory.provenance import Array, Estimate
+from theory.reference import ReferenceMaker
 from theory.theorem import Scope, Theorem
 from theory.theorems import THEOREMS
 
 INTERRUPTED = "interrupted"
+CONSERVATION = "conservation"  # what every solution obeys is checked in every report
 
 TITLES = {
     "w1": "W1 distance of the densities",
@@ -120,13 +122,22 @@ def check_compatible(run: Run, problem: Problem) -> None:
         name = str(described["problem"])[:60]
         raise UserError("E203", f"the model was made for {name!r}, not for {problem.id}", f"Use --problem {name}.")
     if "constants" in described and dict(described["constants"]) != dict(problem.constants):
-        raise UserError("E203", f"the model has other constants than {problem.id}", "Train a model for this problem.")
+        raise UserError("E203", f"the model has other constants than {problem.id}", _other_constants(run, problem))
     if problem.t0 < run.t0 or problem.T > run.T:
         raise UserError(
             "E204",
             f"the window [{problem.t0}, {problem.T}] is not inside the model's [{run.t0}, {run.T}]",
             f"Use --problem {problem.id}:t0={run.t0},T={run.T} or a window inside it.",
         )
+
+
+def _other_constants(run: Run, problem: Problem) -> str:
+    """What to do about it: a model of another parameter has a specification of its own."""
+    found, wanted = dict(run.describe()["constants"]), dict(problem.constants)
+    differ = {k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)}
+    if not differ <= set(problem.parameters) & found.keys():
+        return "Train a model for this problem."
+    return f"Use --problem {specification(problem.id, run.t0, run.T, {k: found[k] for k in problem.parameters})}."
 
 
 def estimates_of(context: Context, only: Iterable[str] | None = None) -> tuple[dict[str, Estimate], dict[str, float]]:
@@ -154,7 +165,8 @@ def estimates_of(context: Context, only: Iterable[str] | None = None) -> tuple[d
 
 def _needs() -> dict[str, str]:
     """What would provide each ingredient."""
-    return {key: e.why_not for e in ESTIMATORS.values() for key in e.provides if e.why_not}
+    derived = dict.fromkeys(DERIVED, "a bound by one of S1 and S2")
+    return derived | {key: e.why_not for e in ESTIMATORS.values() for key in e.provides if e.why_not}
 
 
 def _measured(found: Mapping[str, Estimate]) -> dict[str, Measured]:
@@ -262,13 +274,14 @@ def estimators_for(names: Iterable[str]) -> list[str]:
     keys |= {f"{k}_sampled" for k in keys}
     keys |= {f"measured_{t.bounds}_{side}" for t in theorems for side in ("lower", "upper")}
     keys |= {k for t in theorems for k in _BESIDES.get(t.bounds, ())}
-    return [name for name, e in ESTIMATORS.items() if keys & set(e.provides)]
+    return [name for name, e in ESTIMATORS.items() if keys & set(e.provides) or name == CONSERVATION]
 
 
 def trivial_bounds(context: Context) -> dict[str, Array]:
     """Log of the bound of the resting flow T = id, by theorem; the particle theorems take that of S1."""
     resting = Resting(context.problem.d, context.run.t0, context.run.T)
-    own = replace(context, run=resting, problem=context.problem.without_exact_solution(), progress=silent)
+    blind = context.problem.without_exact_solution()
+    own = replace(context, run=resting, problem=blind, progress=silent, make_reference=None)
     object.__setattr__(own, "rule", context.rule)  # the same nodes: T = id needs no refinement of its own
     found, _ = estimates_of(own, ("constants", "flow_defect"))
     out: dict[str, Array] = {}
@@ -277,8 +290,11 @@ def trivial_bounds(context: Context) -> dict[str, Array]:
             continue
         bound = evaluate(theorem, own.grid, found, {}, report_from=context.start).log_bound
         if bound is not None:
-            # two densities are never further apart than 2 in L1
-            out[name] = np.minimum(bound, np.log(2.0)) if theorem.bounds == "l1" else bound
+            # two densities are never further apart than 2 in L1; with a common mean and energy, nor than independent
+            # draws from them in W1 and W2: E|X - Y|^2 = 2 tr Sigma
+            spread = 0.5 * np.log(2 * np.trace(own.problem.initial.covariance()))
+            limit = {"l1": np.log(2.0), "w1": spread, "w2": spread}.get(theorem.bounds, np.inf)
+            out[name] = np.minimum(bound, limit)
     return out
 
 
@@ -303,7 +319,13 @@ def trivial_particle_bounds(rest: Array | None, found: Mapping[str, Estimate]) -
     return out
 
 
-def judge(run: Run, problem: Problem, options: Options | None = None, progress: Progress = silent) -> Report:
+def judge(
+    run: Run,
+    problem: Problem,
+    options: Options | None = None,
+    progress: Progress = silent,
+    reference: ReferenceMaker | None = None,
+) -> Report:
     """Judge a run on a problem.
 
     Parameters
@@ -314,6 +336,8 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     options : Options, optional
     progress : callable, optional
         Called with (stage, done, total).
+    reference : callable, optional
+        Makes what errors are measured against where no exact solution is known (``solver.references.reference_for``).
 
     Raises
     ------
@@ -323,7 +347,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     options = options or Options()
     check_compatible(run, problem)
     began = time.monotonic()
-    context = Context(run, own_problem(run, problem), float(problem.t0), options, progress)
+    context = Context(run, own_problem(run, problem), float(problem.t0), options, progress, reference)
     if options.quick:
         context = context.quick()
     names = options.certificates or tuple(THEOREMS)
@@ -343,7 +367,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
     seconds["total"] = time.monotonic() - began
     described = dict(run.describe())
     warnings = []
-    if run.layers("score") is None:
+    if run.score(np.array([float(run.t0)]), np.zeros((1, 1, run.d))) is None:
         warnings.append("The model has no score network: s~ is the score of the learned density itself (s_push).")
     if context.is_restart:
         warnings.append(
@@ -373,6 +397,7 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
             "fresh_particles": len(context.particles),
             "seed": options.seed,
             "sample_w1": w1_words,
+            "measured_against": measured_against(context, measured),
             "defect_quadrature_error_relative": defect_error(context),
         },
         environment={
@@ -384,6 +409,16 @@ def judge(run: Run, problem: Problem, options: Options | None = None, progress: 
         brackets=brackets(every, found),
         wall_times=seconds,
     )
+
+
+def measured_against(context: Context, measured: Mapping[str, Measured]) -> str:
+    """What the measured errors were held against, with its own error; empty where nothing was."""
+    if not measured:
+        return ""
+    reference = context.reference_solution
+    if reference is None:
+        return "the exact solution" if context.exact is not None else ""
+    return f"{reference.method}, its own error up to {np.max(reference.l1_error):.1e} in L1 (an estimate)"
 
 
 def defect_error(context: Context) -> float:
@@ -404,7 +439,7 @@ def own_problem(run: Run, problem: Problem) -> Problem:
         return problem
     from theory.problems import PROBLEMS
 
-    full = PROBLEMS[problem.id](run.t0, problem.T)
+    full = PROBLEMS[problem.id].rebuilt(run.t0, problem.T, problem.constants)
     return full if problem.exact is not None else full.without_exact_solution()
 
 

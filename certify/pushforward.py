@@ -10,7 +10,7 @@ import numpy as np
 
 from certify.options import Progress
 from certify.run import Run
-from theory.drift import maxwell_drift, pair_drift, weighted_moments
+from theory.drift import maxwell_drift, pair_drifts, weighted_moments
 from theory.problem import Problem
 from theory.provenance import Array
 from theory.quadrature import Rule, bisect
@@ -52,16 +52,30 @@ class Pushforward:
         kernel = self.problem.kernel
         if kernel.is_maxwell:
             return np.asarray(maxwell_drift(kernel.strength, self.flow, score, *self.moments))
-        return self._pair_sums(score, self.rule.weights)
+        if score is self.score:
+            return self._own_sums[0]
+        return self._pair_sums(score, self.rule.weights[None])[0]
 
     def _pair_sums(self, score: Array, weights: Array) -> Array:
-        kernel, w = self.problem.kernel, weights / weights.sum()
-        return np.stack([pair_drift(kernel, x, s, w) for x, s in zip(self.flow, score, strict=True)])
+        """Pair sums with weights (k, n), (k, m, n, d); a flow that rests costs one time."""
+        kernel, w = self.problem.kernel, weights / weights.sum(axis=1, keepdims=True)
+        out = np.empty((len(weights), *self.flow.shape))
+        for k, (x, s) in enumerate(zip(self.flow, score, strict=True)):
+            if k and np.array_equal(x, self.flow[k - 1]) and np.array_equal(s, score[k - 1]):
+                out[:, k] = out[:, k - 1]
+            else:
+                out[:, k] = pair_drifts(kernel, x, s, w)
+        return out
+
+    @cached_property
+    def _own_sums(self) -> Array:
+        """Pair sums with s_push by the finer and by the coarser weights, (2, m, n, d); not for Maxwell."""
+        return self._pair_sums(self.score, np.stack([self.rule.weights, self.rule.coarse]))
 
     @cached_property
     def drift_error(self) -> Array:
         """Change of the pair sums with s_push by the coarser weights, (m, n, d); not for Maxwell."""
-        return self._pair_sums(self.score, self.rule.coarse) - self.mean_field_drift(self.score)
+        return np.asarray(self._own_sums[1] - self._own_sums[0])
 
     @cached_property
     def defect(self) -> Array:

@@ -25,7 +25,7 @@ class Status(IntEnum):
 STATUS_MEANING: dict[Status, str] = {
     Status.CONTRADICTED: "a measured lower value exceeds the bound: code, assumption or theorem is wrong",
     Status.VOID: "a hypothesis fails",
-    Status.VACUOUS: "infinite, or no better than the same bound for a flow that does not move",
+    Status.VACUOUS: "infinite, or no better than the trivial bound (a flow at rest, or what mean and energy allow)",
     Status.INDICATIVE: "an ingredient has the wrong side or is only sampled: not a bound",
     Status.CONDITIONAL: "sound given hypotheses or error estimates that nobody could check",
     Status.CERTIFIED: "every hypothesis established, every ingredient a bound",

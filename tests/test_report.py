@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from certify.budget import SUPREMA, budget
 from certify.report import (
     axes,
+    conservation,
     evidence,
     evidence_figures,
     figures,
@@ -170,7 +171,7 @@ def _plotted() -> dict[str, Array]:
         "moment_times": TIMES,
         "energy_learned": 1 + 1e-4 * np.sin(TIMES),
         "energy_exact": ones,
-        "momentum_learned": 1e-5 * (1 + TIMES),
+        "momentum_error": 1e-5 * (1 + TIMES),
         "entropy_learned": -2.7 - 0.1 * (1 - np.exp(-TIMES)),
         "entropy_exact": -2.7 - 0.1 * (1 - np.exp(-1.01 * TIMES)),
         "entropy_rate_learned": -0.1 * np.exp(-TIMES),
@@ -211,6 +212,35 @@ def _constants() -> dict[str, Estimate]:
         "excess_risk_fisher": Estimate(1.0 + 0 * NODES, Side.UPPER, Rigor.NUMERICAL, "J + I(f0)"),
         "kde_noise_gaussian": Estimate(0.03, Side.BOTH, Rigor.EXACT, "closed form", detail=sweep),
     }
+
+
+def _checked(*, rise: float = 0.0, folds_at: float | None = None) -> dict[str, Estimate]:
+    """What the estimator of conservation gives; the entropy rises by ``rise`` from t = 1 on."""
+
+    def upper(size: float) -> Estimate:
+        error = {"quadrature_error": [1e-9 * size] * len(TIMES)}
+        return Estimate(size * TIMES / 5, Side.UPPER, Rigor.NUMERICAL, "100 nodes", detail=error)
+
+    first = float(TIMES[np.argmax(TIMES > 1)])
+    risen = np.maximum(rise * (TIMES - first) / (5 - first), 0.0)
+    late = np.full(len(TIMES), False) if folds_at is None else folds_at <= TIMES
+    since = {} if folds_at is None else {"folds_at": folds_at}
+    window = {"from": first, "to": 5.0} if rise else {}
+    high, low = np.where(late, np.inf, risen * 1.001), np.where(late, 0.0, risen * 0.999)
+    out = {
+        "mean_error": upper(2.04e-5),
+        "energy_error": upper(3.31e-5),
+        "covariance_error": upper(4e-5),
+        "entropy_increase": Estimate(high, Side.UPPER, Rigor.NUMERICAL, "log det J", detail=window | since),
+        "entropy_increase_lower": Estimate(low, Side.LOWER, Rigor.NUMERICAL, "log det J", detail=window | since),
+    }
+    if folds_at is not None:
+        return out
+    balance = upper(1e-4)
+    detail = {**balance.detail, "change": [-0.1] * len(TIMES), "produced": [-0.1001] * len(TIMES)}
+    entropy = Estimate(-2.7 - 0.1 * TIMES / 5, Side.BOTH, Rigor.NUMERICAL, "E log f")
+    more = {"entropy": entropy, "entropy_balance": replace(balance, detail=detail)}
+    return out | more | {"entropy_production_gap": upper(1e-7)}
 
 
 def bracket(name: str = "w1", *, lower: float | None = 0.0011, upper: float = 0.0051, **changes: Any) -> Bracket:
@@ -291,7 +321,7 @@ def every_status() -> Report:
         ),
         warnings=("the core of the initial density is not resolved",),
         brackets=(bracket(), bracket("w2", lower=None), bracket("l1", upper=math.inf)),
-        ingredients={**certificate(s1, Status.CONDITIONAL).estimates, **_constants()},
+        ingredients={**certificate(s1, Status.CONDITIONAL).estimates, **_constants(), **_checked()},
     )
 
 
@@ -601,6 +631,94 @@ def test_a_printed_interval_contains_the_true_one(low: float, ratio: float) -> N
     left, right = re.fullmatch(r"between (\S+) and (\S+)", words.between(one)).groups()  # type: ignore[union-attr]
     assert float(left) <= one.lower.last()  # type: ignore[union-attr]
     assert right.startswith("10^") or float(right) >= one.upper[-1]
+
+
+# --- conservation and entropy -----------------------------------------------------------------------------------------
+
+
+def _line(**ingredients: Estimate) -> str:
+    return conservation.line(report(ingredients=ingredients))
+
+
+def test_what_is_conserved_is_one_line_in_the_terminal_the_page_and_the_json() -> None:
+    line = "conserved: mean to 2.1e-5, energy to 3.4e-5 (relative); entropy never increases"
+    assert _line(**_checked()) == line
+    assert line in terminal.table(every_status()).splitlines()
+    assert line[1:] in page_of("every status")
+    assert json_report.document(every_status())["conservation"]["line"] == line
+
+
+def test_entropy_that_increases_is_said_so_with_its_time_and_rounded_down() -> None:
+    line = _line(**_checked(rise=1.2e-4))
+    assert line.endswith("entropy increases by 1.1e-4 on [1.042, 5]")
+    row = next(c for c in conservation.checks(report(ingredients=_checked(rise=1.2e-4))) if c.id == "entropy_increase")
+    assert (row.largest, row.when, row.end) == ("at least 1.19e-4", "on [1.042, 5]", "at most 1.21e-4")
+
+
+def test_a_rise_within_the_quadrature_error_is_only_an_upper_bound() -> None:
+    found = _checked(rise=1e-9)
+    found["entropy_increase_lower"] = replace(found["entropy_increase_lower"], value=np.zeros(len(TIMES)), detail={})
+    assert _line(**found).endswith("entropy never increases by more than 1.1e-9")
+
+
+def test_entropy_after_a_fold_is_unknown_and_never_called_fine() -> None:
+    found = _checked(folds_at=2.5)
+    assert _line(**found).endswith("entropy never increases, unknown from t = 2.5 on (the flow folds)")
+    rows = {c.id: c for c in conservation.checks(report(ingredients=found))}
+    assert rows["entropy_increase"].end == "unknown"
+    assert "det J <= 0" in rows["entropy_increase"].method
+    assert rows["entropy_balance"].largest == "-"
+    assert "does not fold" in rows["entropy_balance"].method
+
+
+@given(st.floats(1e-12, 1e3), st.floats(1e-12, 1e3))
+def test_a_conservation_error_printed_is_never_smaller(mean: float, energy: float) -> None:
+    def curve(size: float) -> Estimate:
+        return Estimate(size * TIMES / 5, Side.UPPER, Rigor.NUMERICAL, "nodes")
+
+    line = _line(mean_error=curve(mean), energy_error=curve(energy))
+    found = re.fullmatch(r"conserved: mean to (\S+), energy to (\S+) \(relative\); entropy not available", line)
+    assert found is not None
+    assert float(found[1]) >= mean * TIMES[-1] / 5
+    assert float(found[2]) >= energy * TIMES[-1] / 5
+
+
+def test_what_no_solution_of_this_kernel_obeys_says_so() -> None:
+    problem = {**report().problem, "kernel": "mollified-coulomb"}
+    found = {k: e for k, e in _checked().items() if k not in ("covariance_error", "entropy_production_gap")}
+    rows = {c.id: c for c in conservation.checks(report(problem=problem, ingredients=found))}
+    assert rows["covariance_error"].method == conservation.MAXWELL_ONLY
+    assert rows["entropy_production_gap"].method == conservation.NOT_MAXWELL
+    assert rows["covariance_error"].value is None
+
+
+def test_a_tiny_start_does_not_stretch_an_axis_of_few_times() -> None:
+    curve = np.array([-17.0, -3.0, -2.0, -1.9, -1.8, -1.7, -1.6])
+    low, high = axes.log_range([curve, curve[1:] + 1])
+    assert (low, high) == (pytest.approx(-7.384), pytest.approx(-0.216))
+    assert low < -3 < high
+
+
+def test_the_balance_names_both_sides() -> None:
+    rows = {c.id: c for c in conservation.checks(report(ingredients=_checked()))}
+    assert rows["entropy_balance"].method.startswith("H changes by -0.1, collisions account for -0.1001; ")
+    assert "quadrature error up to 2.1e-14 included" in rows["mean_error"].method
+
+
+def test_a_report_without_the_checks_has_no_line_and_no_section() -> None:
+    assert conservation.line(report()) == ""
+    assert conservation.checks(report()) == ()
+    assert 'id="conservation"' not in page_of("empty")
+    assert json_report.document(report())["conservation"] == {"line": "", "checks": []}
+
+
+def test_checks_of_an_infinite_error_are_null_in_the_json_and_inf_in_words() -> None:
+    endless = Estimate(np.full(len(TIMES), np.inf), Side.UPPER, Rigor.NUMERICAL, "nodes")
+    one = report(ingredients={"mean_error": endless})
+    first = json_report.document(one)["conservation"]["checks"][0]
+    assert first["value"] is None
+    assert first["largest"] == "at most inf"
+    assert list(faults(json_report.document(one), schema())) == []
 
 
 def test_lemmas_come_first_and_variants_follow_their_theorem() -> None:
@@ -973,6 +1091,33 @@ def test_values_that_cannot_be_drawn_do_not_break_a_figure(maker: Any, value: fl
 def test_arrays_of_the_wrong_length_are_not_drawn(maker: Any) -> None:
     arrays = {name: v[..., :-1] if not name.endswith(_GRIDS) else v for name, v in _plotted().items()}
     assert "wrong shape" in maker(report(arrays=arrays)).missing
+
+
+def test_a_stretch_without_a_learned_density_is_shaded_and_the_reference_is_named() -> None:
+    plotted = _plotted()
+    plotted["slice_learned"][:, 40:50] = np.nan
+    plotted["slice_reference"] = plotted.pop("slice_exact")
+    full = figures.slices(report()).svg or ""
+    gap = figures.slices(report(arrays=plotted)).svg or ""
+    assert "exact (dashed)" in full
+    assert "reference (dashed)" in gap
+    assert "exact (dashed)" not in gap
+    line = plotted["slice_v"]
+    known = np.isfinite(plotted["slice_learned"][0])
+    step = line[1] - line[0]
+    np.testing.assert_allclose(figures._gaps(known, line), [(line[40] - step / 2, line[49] + step / 2)])
+    assert figures._gaps(np.full(3, True), np.arange(3.0)) == []
+    assert (gap.count('opacity="0.13"'), full.count('opacity="0.13"')) == (4, 0)  # in each of the four panels
+
+
+def test_a_spike_of_the_learned_density_does_not_flatten_the_exact_one() -> None:
+    spiked = _plotted()
+    spiked["slice_learned"][-1, 60] = 1e6
+    tallest = [
+        max(float(y) for y in re.findall(r">(\d\.\d+)<", figures.slices(report(arrays=a)).svg or ""))
+        for a in (_plotted(), spiked)
+    ]
+    assert tallest[1] <= 3 * tallest[0] + 0.1
 
 
 def test_a_void_window_reaches_back_to_the_last_good_time() -> None:

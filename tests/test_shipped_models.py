@@ -17,7 +17,6 @@ from certify.judge import judge
 from certify.options import Options
 from certify.results import Certificate, Report, Status
 from theory.theorem import Outcome
-from validation import __main__ as validation_main
 from validation import certificates as validation
 from validation import recompute
 
@@ -126,11 +125,11 @@ def test_validation_exits_10_when_a_bound_lies_under_a_measured_value(
         worse = [replace(c, statuses=(Status.CONTRADICTED, *c.statuses[1:])) for c in honest.certificates[:1]]
         return replace(honest, certificates=tuple(worse))
 
-    monkeypatch.setattr(validation_main, "report_of", planted)
-    assert validation_main.main(["bkw2d", "--models", str(MODELS)]) == 10
+    monkeypatch.setattr(validation, "report_of", planted)
+    assert validation.main(["bkw2d", "--models", str(MODELS)]) == 10
     assert "CONTRADICTED" in capsys.readouterr().out
     assert validation.contradicted(honest) == []
-    assert validation_main.main(["nonsense"]) == 2
+    assert validation.main(["nonsense"]) == 2
 
 
 def test_two_samples_of_one_law_are_reported_as_not_resolved_and_a_kde_is_mostly_noise() -> None:

@@ -16,6 +16,7 @@ from scipy import special
 from theory.problem import Problem
 from theory.provenance import Array
 from theory.quadrature import Rule
+from theory.relaxation import gauss_legendre
 
 NODES = 96
 LOST = 100.0  # twice the exponent at which a Gaussian factor is cut off: e^-50
@@ -30,7 +31,7 @@ def window(radius: float, centre: float, deviation: float) -> tuple[Array, Array
     excess = max(start - centre, 0.0) / deviation
     # y^2/2 + excess y = LOST/2: the factor falls by e^-50 over y standard deviations, counted from its largest value
     stop = max(start, centre) + deviation * LOST / (excess + math.sqrt(excess**2 + LOST))
-    x, w = np.polynomial.legendre.leggauss(NODES)
+    x, w = gauss_legendre(NODES)
     half = (stop - start) / 2
     return start + half * (1 + x), half * w
 
@@ -333,7 +334,7 @@ class TruncatedGaussian:
         """Integral of |v|^power f over radius < |v| < R."""
         if radius >= self.R:
             return 0.0
-        x, w = np.polynomial.legendre.leggauss(40)
+        x, w = gauss_legendre(40)
         half = (self.R - radius) / 2
         r = radius + half * (1 + x)
         return float(half * w @ (r ** (power + 1) * np.exp(-r * r / 2))) / self.weight

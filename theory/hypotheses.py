@@ -67,7 +67,9 @@ def _proper(facts: Facts) -> Verdict:
     if facts.get("diffeomorphism"):
         return Verdict.holds("|T(t, v)| -> infinity by construction (bounded blocks on an expanding linear part)")
     growth, times = facts["proper_growth"], facts["fact_times"]
-    good = growth > 1
+    good = ~(growth <= 1)  # nan: the flow could not be followed that far
+    if np.isnan(growth).any() and good.all():
+        return Verdict.unknown("the flow could not be followed along every sampled ray far out")
     if good.all():
         return Verdict.unknown(f"|T| grows along every sampled ray far out (smallest ratio {growth.min():.3g})")
     bad = int(np.argmin(good))

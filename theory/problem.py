@@ -53,7 +53,11 @@ class InitialDensity(Protocol):
 
 
 class ExactSolution(Protocol):
-    """Closed-form solution f_t and its characteristic flow X(t, .) from t0. v, x of shape (n, d)."""
+    """Closed-form solution f_t and its characteristic flow X(t, .) from t0. v, x of shape (n, d).
+
+    Optional: ``at(t)``, the law at t as an ``InitialDensity``; ``sup_density(t)``, an upper bound of sup f_t; ``sharp =
+    False`` where ``score_lipschitz`` is an upper bound and not the constant itself.
+    """
 
     def log_density(self, t: float, v: Array) -> Array:
         """Log f_t, shape (n,)."""
@@ -71,13 +75,13 @@ class ExactSolution(Protocol):
         """Independent draws from f_t, shape (n, d)."""
 
     def score_lipschitz(self, t: float) -> float:
-        """Lip of the score on R^d; inf where it is unbounded."""
+        """Lip of the score on R^d, or an upper bound of it (``sharp``); inf where it is unbounded."""
 
     def drift_one_sided(self, t: float) -> float:
-        """Sup over v of the largest eigenvalue of sym grad U[f_t]."""
+        """Sup over v of the largest eigenvalue of sym grad U[f_t]; inf where no finite value is known."""
 
     def drift_lipschitz(self, t: float) -> float:
-        """Lip of U[f_t] on R^d."""
+        """Lip of U[f_t] on R^d, attained or approached; inf where no finite value is known."""
 
     def fisher_information(self, t: float) -> float:
         """E |s_t|^2."""
@@ -109,6 +113,8 @@ class Problem:
         The same points; det J = 0 there is harmless for d >= 2 and excepted from the check (THEORY section 6.1).
     source : str
         Where the definition comes from.
+    parameters : tuple of str
+        Which of the constants a specification may set (``theory.problems.ProblemFamily``).
     """
 
     id: str
@@ -123,6 +129,7 @@ class Problem:
     degeneracies: tuple[str, ...] = ()
     degenerate_points: Array = field(default_factory=lambda: np.empty((0, 0)))
     notes: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.t0 < self.T:
@@ -137,8 +144,8 @@ class Problem:
 
     @property
     def spec(self) -> str:
-        """The problem with its window, as the command line takes it."""
-        return f"{self.id}:t0={self.t0},T={self.T}"
+        """The problem with its window and parameters, as the command line takes it."""
+        return specification(self.id, self.t0, self.T, {k: self.constants[k] for k in self.parameters})
 
     def without_exact_solution(self) -> Problem:
         """The same problem with its exact solution removed."""
@@ -167,3 +174,8 @@ class Problem:
         isotropic = temperature * np.eye(self.d)
         decay = math.exp(-4 * self.d * self.kernel.strength * (t - float(self.t0)))
         return self.initial.mean(), isotropic + (covariance - isotropic) * decay
+
+
+def specification(name: str, t0: Fraction, T: Fraction, parameters: Mapping[str, str]) -> str:
+    """What the command line calls this problem: ``name:t0=...,T=...`` and the parameters."""
+    return ",".join([f"{name}:t0={t0},T={T}", *(f"{k}={v}" for k, v in parameters.items())])

@@ -1,71 +1,111 @@
-"""``python -m validation [PROBLEM ...]``: certificates of the shipped models against measured errors.
+"""``python -m validation [PROBLEM ...]``: the paper's experiments (its Section 5): errors, tables and figures.
 
-Exit code 0, 2 for a wrong command line, 10 if a bound lies under a measured lower value.
+Benchmarks times methods, each cell in a process of its own; what the output folder already has with the same settings
+is kept, so that a run cut off is taken up where it was. Exit code 0 (cells without a model are named as not run), 1 if
+a cell failed, 2 for a wrong command line, 5 if the output cannot be written, 130 if interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from certify.options import Options
-from theory.errors import EXIT_CONTRADICTED, EXIT_OK, EXIT_USAGE, UserError
-from theory.problems import PROBLEMS
-from validation.certificates import Row, contradicted, models, report_of, rows
+from certify.arguments import Parser, near, whole
+from certify.console import note, out, unwritable, write_text
+from certify.text import clean
+from theory.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, UserError
+from validation import cells, summary
+from validation.plan import METHODS, REFERENCE, SETUPS
 
-HEADER = f"{'certificate':<16}{'t':>7}  {'log10 bound':>11}  {'measured':^21}  {'bound/measured':^17}  status"
-
-
-def line(row: Row) -> str:
-    """One row of the table."""
-    low, high = row.effectivity
-    measured = f"{_number(row.lower)} .. {_number(row.upper)}"
-    ratio = f"{_number(low)} .. {_number(high)}"
-    bound = "-" if math.isnan(row.log10_bound) else f"{row.log10_bound:.2f}"
-    name = f"{row.certificate:<16}{row.time:>7.3f}"
-    return f"{name}  {bound:>11}  {measured:^21}  {ratio:^17}  {row.status.name}"
+FOLDER, QUICK_FOLDER = Path("runs/validation"), Path("runs/validation-quick")
 
 
-def _number(x: float) -> str:
-    return "n/a" if math.isnan(x) else f"{x:.2e}"
+def _known(kind: str, words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The words, in the order of the known ones.
+
+    Raises
+    ------
+    UserError
+        E400 for an unknown one.
+    """
+    for word in words:
+        if word not in known:
+            raise UserError(
+                "E400", f"unknown {kind} {clean(word, 60)!r}{near(word, known)}", f"Known: {', '.join(known)}"
+            )
+    return [k for k in known if k in words]
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m validation", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("problems", nargs="*", metavar="PROBLEM", help="problem ids (default: all)")
+    parser.add_argument("--methods", default=",".join(summary.method_ids()), help="comma-separated (default: all)")
+    parser.add_argument("-o", "--output", type=Path, help=f"folder ({FOLDER}; {QUICK_FOLDER} with --quick)")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of model files (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="minutes instead of hours; marked QUICK everywhere")
+    parser.add_argument("--redo", action="store_true", help="make finished cells again")
+    parser.add_argument(
+        "--particles", choices=("ours", "paper"), default="ours",
+        help="paper: as many for SBP and blob as in its Table 1, which takes hours; ours: fewer where it would",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=whole(1, 64), default=2, help="cells at a time (%(default)s)")
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="(%(default)s)")
+    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiments."""
-    parser = argparse.ArgumentParser(prog="python -m validation", description=__doc__)
-    parser.add_argument("problems", nargs="*", metavar="PROBLEM", help="problem ids (default: all with shipped models)")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of model files")
-    parser.add_argument("--times", type=int, default=24, help="report times, at least 20")
-    parser.add_argument("--quick", action="store_true", help="fewer times and samples")
-    arguments = parser.parse_args(argv)
-    unknown = [p for p in arguments.problems if p not in PROBLEMS]
-    if unknown:
-        print(f"validation: unknown problem {unknown[0]!r}; known: {', '.join(PROBLEMS)}", file=sys.stderr)
-        return EXIT_USAGE
-    options = Options(times=max(arguments.times, 20), quick=arguments.quick)
-    bad: list[str] = []
-    for problem in arguments.problems or list(PROBLEMS):
-        found = models(problem, arguments.models)
-        if not found:
-            print(f"{problem}: no model in {arguments.models}: not run")
-        for path in found:
-            try:
-                report = report_of(path, options)
-            except UserError as error:
-                print(error.line(), file=sys.stderr)
-                return error.exit_code
-            print(f"\n{path.name} on {report.problem['spec']}\n{HEADER}")
-            for certificate in report.certificates:
-                for row in rows(certificate):
-                    print(line(row))
-            bad += [f"{path.name}: {name}" for name in contradicted(report)]
-    for name in bad:
-        print(f"CONTRADICTED {name}")
-    print(f"{len(bad)} certificates contradicted by a measured lower value")
-    return EXIT_CONTRADICTED if bad else EXIT_OK
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(given)
+    except UserError as error:
+        note(f"validation: {error.line().partition(': ')[2]}")
+        return error.exit_code
+
+
+def _main(given: list[str]) -> int:
+    arguments = _parser().read(given)
+    problems = _known("problem", arguments.problems or list(SETUPS), list(SETUPS))
+    methods = _known("method", [m for m in arguments.methods.split(",") if m], summary.method_ids())
+    folder = arguments.output or (QUICK_FOLDER if arguments.quick else FOLDER)
+    tasks = cells.plan(
+        problems, [*methods, REFERENCE], quick=arguments.quick, paper=arguments.particles == "paper",
+        seed=arguments.seed, models=arguments.models,
+    )  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        states, complete = cells.make(tasks, folder, jobs=arguments.jobs, redo=arguments.redo)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    command = shlex.join(["python", "-m", "validation", *given])
+    write_text(folder / "summary.md", summary.document(folder, problems, [m for m in METHODS if m in methods], command))
+    write_text(folder / "errors.csv", summary.errors_csv(folder))
+    out("\n".join(summary.brief(folder, problems)))
+    count = {outcome: sum(s.outcome == outcome for s in states) for outcome in (cells.DONE, cells.KEPT)}
+    open_cells = [s for s in states if s.outcome in (cells.NOT_RUN, cells.FAILED)]
+    if arguments.quick:
+        out("QUICK: do not publish these numbers.")
+    out(f"{count[cells.DONE]} cells made, {count[cells.KEPT]} kept, {len(open_cells)} not: {folder / 'summary.md'}")
+    if not complete:
+        note("validation: interrupted; finished cells are kept, the same command goes on from there")
+        return EXIT_INTERRUPTED
+    if not arguments.no_figures:
+        _figures(folder)
+    failed = [s for s in states if s.outcome == cells.FAILED]
+    for state in failed:
+        note(f"validation: {state.task.name} failed: {state.reason}")
+    return EXIT_INTERNAL if failed else EXIT_OK
+
+
+def _figures(folder: Path) -> None:
+    from validation import figures
+
+    draw: Callable[[Path, Path], object] = figures.draw
+    draw(folder, folder / "figures")
+    out(f"figures: {folder / 'figures'}")
 
 
 if __name__ == "__main__":

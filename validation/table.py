@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from certify.options import PARTICLE_RATES, Options
-from certify.report import evidence, numbers, words
+from certify.report import conservation, evidence, numbers, words
 from certify.report.curves import last_log_bound, last_measured, log_effectivity, measured_sides, void
 from certify.results import Certificate, Report, Status
 from theory.errors import EXIT_CONTRADICTED, EXIT_OK, EXIT_USAGE, UserError
@@ -146,8 +146,58 @@ def section(name: str, report: Report) -> list[str]:
         *table(HEAD, rows),
         "",
         *(f"- {words.bracket_line(b)}" for b in report.brackets),
+        *(f"- {line}" for line in [conservation.line(report)] if line),
         "",
     ]
+
+
+OVERVIEW = ("model", "problem", "S1 at most", "trivial", "S1", "W2", "W2 measured", "L1", "L1 measured", "against")
+
+
+def overview(reports: Sequence[tuple[str, Report]]) -> list[str]:
+    """One line a model: S1 beside its trivial bound, intervals without and errors measured with a known solution."""
+    rows = []
+    for name, report in reports:
+        s1 = next((c for c in report.certificates if c.id == "stability_w2"), None)
+        trivial = None if s1 is None else s1.log_trivial
+        cells = [name, str(report.problem.get("spec", report.problem.get("id")))]
+        cells += ["-" if s1 is None else words.bound_word(s1)]
+        cells += ["-" if trivial is None else numbers.down_log(float(trivial[-1]))]
+        cells += ["-" if s1 is None else words.shown_status(s1).name]
+        known = [report.measured[k] for k in ("w2", "l1") if k in report.measured]
+        for key in ("w2", "l1"):
+            bracket = next((b for b in report.brackets if b.id == key), None)
+            ends = None if bracket is None else (words.lower_curve(bracket), float(bracket.upper[-1]))
+            cells.append(
+                "-"
+                if ends is None
+                else f"[{'-' if ends[0] is None else numbers.down(float(ends[0][-1]))}, {numbers.up(ends[1])}]"
+            )
+            cells.append(_measured_interval(report, key))
+        cells.append(known[-1].method if known else "nothing")
+        rows.append(cells)
+    return [
+        "## Overview",
+        "",
+        "At the end of each window. *trivial*: S1 for a flow at rest, or what mean and energy allow: to be beaten. "
+        "Intervals hold without any known solution, under the hypotheses their reports name; measured errors use "
+        "the exact solution or the numerical reference named last, its own error counted in.",
+        "",
+        *table(OVERVIEW, rows),
+        "",
+    ]
+
+
+def _measured_interval(report: Report, key: str) -> str:
+    """Measured lower and upper value at the last time."""
+    found = report.measured.get(key)
+    ends = () if found is None else (found.lower, found.upper)
+    low, high = (
+        ("-" if e is None else f(e.last()) for e, f in zip(ends, (numbers.down, numbers.up), strict=False))
+        if ends
+        else ("-", "-")
+    )
+    return f"[{low}, {high}]"
 
 
 def budget(name: str, report: Report, theorem: str = "thm5") -> list[str]:
@@ -213,6 +263,7 @@ def document(
         f"{checked} comparisons, {under} contradictions.{more}",
         "",
     ]
+    lines += overview(reports)
     for name, report in reports:
         lines += section(name, report)
         if name == budget_of:
@@ -227,12 +278,13 @@ def main(
     """Judge, write, and say what was found."""
     parser = argparse.ArgumentParser(prog="python -m validation.table", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, help="Markdown file to write")
+    parser.add_argument("files", nargs="*", metavar="MODEL", type=Path, help="model files (default: all of --models)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of model files (%(default)s)")
     parser.add_argument("--times", type=int, default=24, help="report times, at least 20 (%(default)s)")
     parser.add_argument("--particle-rate", choices=PARTICLE_RATES, default="best", help="(%(default)s)")
     parser.add_argument("--quick", action="store_true", help="fewer times and samples")
     arguments = parser.parse_args(argv)
-    paths = sorted(arguments.models.glob("*.pt"))
+    paths = arguments.files or sorted(arguments.models.glob("*.pt"))
     if not paths:
         sys.stderr.write(f"validation.table: no model files in {arguments.models}\n")
         return EXIT_USAGE

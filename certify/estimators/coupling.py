@@ -6,21 +6,19 @@ import numpy as np
 
 from certify.context import Context
 from certify.estimator import Estimator
+from certify.estimators.drift_sampling import exact_law_rules
 from theory.provenance import Array, Estimate, Rigor, Side, exact
-from theory.quadrature import Rule, polar_rule
+from theory.quadrature import Rule
+
+ANGLES = 8  # enough for the radial laws of BKW; a problem that needs more says so
 
 
 def exact_rules(context: Context) -> list[Rule]:
     """Quadrature against the exact f_t at every report time, on the same nodes. Needs the exact solution."""
-    solution, initial = context.exact, context.problem.initial
+    solution, problem = context.exact, context.problem
     if solution is None:
         raise ValueError("this problem has no exact solution")
-    edges = initial.radial_edges()
-
-    def rule(t: float) -> Rule:
-        return polar_rule(lambda v: np.exp(solution.log_density(t, v)), initial.mean(), edges, 8)
-
-    return [rule(t) for t in context.times]
+    return exact_law_rules(problem, solution, context.times, problem.initial.radial_edges(), ANGLES)
 
 
 def coupling_rms(context: Context) -> Array:

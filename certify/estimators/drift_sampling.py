@@ -21,6 +21,7 @@ from theory.quadrature import Rule, polar_rule
 
 ANGLES = {2: 16, 3: 8}  # of the rules against the exact law at the quadrature times, by dimension
 FINE_ANGLES = {2: 48, 3: 12}  # at the report times: |s~|^2 + 2 div s~ cancels where |s~ - s|^2 does not
+BEYOND = 1e-15  # energy of f_t left outside a rule
 
 
 def law_rules(
@@ -30,11 +31,22 @@ def law_rules(
 
     Every other radial panel of f0's rule: what learned scores need is angles.
     """
-    centre, edges = problem.initial.mean(), problem.initial.radial_edges()
-    edges = np.append(edges[:-1:2], edges[-1])
+    edges = problem.initial.radial_edges()
+    return exact_law_rules(problem, solution, times, np.append(edges[:-1:2], edges[-1]), angles[problem.d])
+
+
+def exact_law_rules(problem: Problem, solution: ExactSolution, times: Array, edges: Array, angles: int) -> list[Rule]:
+    """Quadrature against f_t at every time on radial panels made for f0, all on the same nodes.
+
+    Panels are added where a later law reaches further than f0, and angles where the problem says that f0 needs them:
+    no later law needs more.
+    """
+    centre, angles = problem.initial.mean(), max(angles, getattr(problem, "angles", 0))
+    while max(solution.tail_moment(float(t), float(edges[-1]), 2) for t in times) > BEYOND:
+        edges = np.append(edges, 1.2 * edges[-1])
 
     def at(t: float) -> Rule:
-        return polar_rule(lambda v: np.exp(solution.log_density(t, v)), centre, edges, angles[problem.d])
+        return polar_rule(lambda v: np.exp(solution.log_density(t, v)), centre, edges, angles)
 
     return [at(float(t)) for t in times]
 
@@ -60,7 +72,8 @@ def compute(context: Context) -> dict[str, Estimate]:
     out = {}
     if np.isfinite(expected).all():
         method = f"double quadrature under f_t, {len(rules[0].weights)} nodes, error estimate added; N = {n}"
-        detail = {"error": float(error.max()), "mass_beyond_rule": context.problem.initial.tail_moment(rule.radius, 0)}
+        beyond = max(solution.tail_moment(t, rules[0].radius, 0) for t in nodes)
+        detail = {"error": float(error.max()), "mass_beyond_rule": beyond}
         out["drift_sampling"] = Estimate(
             expected, Side.UPPER, Rigor.NUMERICAL, method, uses_exact_solution=True, detail=detail
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,8 +30,10 @@ def exact_score(context: Context) -> dict[str, Estimate]:
         return {}
     nodes, radius = context.grid.flat, context.radius
     lip = np.array([solution.score_lipschitz(t) for t in nodes])
+    sharp = getattr(solution, "sharp", True)
+    known = exact(lip, "closed form, all of R^d", oracle=True)
     out = {
-        "score_lipschitz": exact(lip, "closed form, all of R^d", oracle=True),
+        "score_lipschitz": known if sharp else replace(known, side=Side.UPPER, method="closed-form bound, all of R^d"),
         "score_oscillation": Estimate(
             2 * radius * lip, Side.UPPER, Rigor.EXACT, f"2 R L_s, R = {radius:g}", uses_exact_solution=True
         ),

@@ -310,5 +310,5 @@ ESTIMATOR = Estimator(
     rigor=Rigor.NUMERICAL,
     uses_exact_solution=False,
     compute=compute,
-    why_not="a flow that gives its first and second derivatives (jets)",
+    why_not="a flow that gives its first and second derivatives (jets); for L1 Maxwell molecules with covariance T I",
 )

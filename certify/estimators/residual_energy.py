@@ -23,7 +23,7 @@ import numpy as np
 from certify.context import Context
 from certify.estimator import Estimator
 from certify.statistics import kurtosis_upper, second_moment_upper
-from theory.drift import maxwell_pair_drift, pair_drift
+from theory.drift import pair_drifts
 from theory.kernels import Kernel
 from theory.provenance import Array, Estimate, Rigor, Side
 from theory.quadrature import Rule
@@ -32,6 +32,7 @@ from theory.quadrature import Rule
 KAPPA = 10.0
 # nodes at which the learned drift of the learned density is evaluated; for other kernels every pair of them is summed
 MAX_NODES, MAX_PAIR_NODES = 3000, 500
+BLOCK = 128  # rows of the pairs summed at a time
 MAX_MOMENT_NODES = 1000  # of the second moments of the statistical bounds
 
 
@@ -74,29 +75,36 @@ def learned(context: Context, start: Array, times: Array | None = None) -> Parti
 
 def field_drift(kernel: Kernel, x: Array, s: Array, weights: Array) -> Array:
     """-sum_j w_j A(x_i - x_j)(s_i - s_j) / sum_j w_j at every point, (n, d); points of weight 0 only feel the rest."""
-    weights = weights / weights.sum()
-    if kernel.is_maxwell:
-        return np.asarray(maxwell_pair_drift(kernel.strength, x, s, weights))
-    return np.asarray(pair_drift(kernel, x, s, weights))
+    return pair_drifts(kernel, x, s, (weights / weights.sum())[None])[0]
 
 
 def mean_pair_square(kernel: Kernel, x: Array, s: Array, weights: Array) -> float:
     """sum_ij w_i w_j |A(x_i - x_j)(s_i - s_j)|^2 / (sum w)^2 for x, s of shape (n, d).
 
     |A(z) y|^2 = a^2 |z|^2 (|z|^2 |y|^2 - (z.y)^2). For Maxwell a polynomial of degree (4, 2): exactly a sum of products
-    of moments, O(n); other kernels sum over all pairs in chunks.
+    of moments, O(n); other kernels sum over all pairs in blocks.
     """
-    w = weights / weights.sum()
+    return float(mean_pair_squares(kernel, x, s, weights[None])[0])
+
+
+def mean_pair_squares(kernel: Kernel, x: Array, s: Array, weights: Array) -> Array:
+    """The same for several weights (k, n) at once, (k,): |z|^2, |y|^2 and z.y are matrix products."""
+    ws = weights / weights.sum(axis=1, keepdims=True)
     # only differences enter: centred points lose fewest digits
-    x, s = x - w @ x, s - w @ s
+    x, s = x - ws[0] @ x, s - ws[0] @ s
     if kernel.is_maxwell:
-        return kernel.strength**2 * _maxwell_pair_square(x, s, w)
-    total = 0.0
-    for k in range(0, len(x), 256):
-        z, y = x[k : k + 256, None] - x, s[k : k + 256, None] - s
-        r2 = np.sum(z * z, axis=-1)
-        value = kernel.profile(np.sqrt(r2)) ** 2 * r2 * (r2 * np.sum(y * y, axis=-1) - np.sum(z * y, axis=-1) ** 2)
-        total += float(w[k : k + 256] @ value @ w)
+        return np.array([kernel.strength**2 * _maxwell_pair_square(x, s, w) for w in ws])
+    one, xx, ss, xs = np.ones((len(x), 1)), _square(x)[:, None], _square(s)[:, None], np.sum(x * s, axis=1)[:, None]
+    right = [np.concatenate(c, axis=1).T for c in ((x, one, xx), (s, one, ss), (s, x, one, xs))]
+    total = np.zeros(len(ws))
+    for k in range(0, len(x), BLOCK):
+        i = slice(k, k + BLOCK)
+        left = ([-2 * x[i], xx[i], one[i]], [-2 * s[i], ss[i], one[i]], [-x[i], -s[i], xs[i], one[i]])
+        r2, yy, zy = (np.concatenate(a, axis=1) @ b for a, b in zip(left, right, strict=True))
+        np.maximum(r2, 0.0, out=r2)
+        profile = kernel.strength**2 / (r2 + kernel.epsilon**2) ** 3
+        value = profile * r2 * np.maximum(r2 * yy - zy * zy, 0.0)
+        total += np.einsum("ki,ki->k", ws[:, i], (value @ ws.T).T)
     return total
 
 
@@ -220,10 +228,11 @@ def _expected_energy(
     kernel: Kernel, rule: Rule, n: int, x: Array, velocity: Array, score: Array
 ) -> tuple[float, float, float]:
     """E R with errors added, Minkowski's larger bound of it, and what the errors added; one time."""
-    drift, coarse = (field_drift(kernel, x, score, w) for w in (rule.weights, rule.coarse))
+    both = np.stack([rule.weights / rule.weights.sum(), rule.coarse / rule.coarse.sum()])
+    drift, coarse = pair_drifts(kernel, x, score, both)
     inner = math.sqrt(max(mean_square(drift - coarse, rule)[0], 0.0))  # L2 error of the drift itself
-    pair = mean_pair_square(kernel, x, score, rule.weights)
-    pair_upper = pair + abs(pair - mean_pair_square(kernel, x, score, rule.coarse))
+    pair, rough = mean_pair_squares(kernel, x, score, np.stack([rule.weights, rule.coarse]))
+    pair_upper = pair + abs(pair - rough)
 
     def norm(values: Array, sign: int = 1) -> float:
         total, error = mean_square(values, rule)

@@ -83,7 +83,9 @@ def log_range(curves: Iterable[Array]) -> tuple[float, float]:
     values = [c[np.isfinite(c)] for c in curves]
     values = [v for v in values if len(v)]
     high = max(float(v.max()) for v in values)
-    low = max(min(float(v.min()) for v in values), min(float(np.quantile(v, 0.1)) for v in values) - 4.0)
+    # a point of the curve, never between a tiny start and the next one: with few times that would be as tiny
+    tenth = min(float(np.quantile(v, 0.1, method="higher")) for v in values)
+    low = max(min(float(v.min()) for v in values), tenth - 4.0)
     pad = max(0.06 * (high - low), 0.15)
     return low - pad, high + pad
 

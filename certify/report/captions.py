@@ -25,8 +25,8 @@ EVALUATED = (
 CERTIFICATE = Caption(
     "Bound and measured error over time",
     "The certificate (blue), the measured error between its lower and upper value (green), and the trivial bound "
-    "of a flow "
-    "that does not move (grey, dashed). Orange: a hypothesis fails, nothing is claimed there.",
+    "of a flow that does not move, or what mean and energy allow (grey, dashed). Orange: a hypothesis fails, nothing "
+    "is claimed there.",
     "Blue far below grey and close above green.",
     "Blue above grey is vacuous. Green entirely above blue is a contradiction: code, assumption or theorem is wrong.",
     "If blue is loose, look at the terms and the weakest ingredient below; if it is void, see the failed hypothesis.",
@@ -52,7 +52,8 @@ RESIDUAL = Caption(
 )
 RESIDUAL_MAP = Caption(
     "Flow defect over velocity space",
-    "Magnitude of the flow defect at the final time, by the velocity v a particle started with; logarithmic colours.",
+    "Magnitude of the flow defect at the final time, by the velocity v a particle started with, in the plane of the "
+    "first two axes through the mean; logarithmic colours.",
     "Even and dark.",
     "A bright core or rim: the flow is wrong where density is high (core) or where there are few samples (rim).",
     "Sample training points where it is bright; a ring or a dot at the centre often is a degenerate point of the "
@@ -108,8 +109,8 @@ BANDWIDTH = Caption(
 )
 W1 = Caption(
     "Wasserstein-1 distance of samples, with its noise floor",
-    "Distance between learned and exact samples (between dual and primal value), the range two sets of exact "
-    "samples show "
+    "Distance between learned samples and exact ones, or those of the reference (between dual and primal value), the "
+    "range two sets of such samples show "
     "among themselves (noise floor), and the coupled estimate that starts both from the same points.",
     "The sample distance inside the floor: no difference can be seen at this sample size. The coupled curve "
     "shows the true size.",
@@ -128,18 +129,21 @@ EXCESS = Caption(
 )
 SLICES = Caption(
     "Density slices",
-    "The learned density (solid) and the exact density (black, dashed) along a line through the mean, at several "
-    "times.",
+    "The learned density (solid) and the exact or reference density (black, dashed) on the line through the mean along "
+    "the first axis, at several times. The learned one is f₀(v)/det J at the v that the flow takes to the point, found "
+    "by Newton's method; orange where none was found.",
     "The curves cannot be told apart.",
-    "Shifted peak, wrong height at the centre, or oscillation.",
+    "Shifted peak, wrong height, or oscillation; orange where there is mass: the flow folds or does not reach there.",
     "A picture cannot certify: trust the bounds, use this to see where the error sits.",
     "derivatives of the learned flow (jets)",
 )
 MOMENTS = Caption(
     "Momentum, energy and entropy",
-    "Energy relative to its exact (conserved) value, norm of the momentum, entropy and its rate of change.",
-    "Energy and momentum flat at zero, entropy on the exact curve and decreasing.",
-    "Drift of a conserved quantity, or entropy that increases: the flow violates the physics.",
+    "Energy relative to its conserved value, distance of the mean from the conserved one, entropy and the rate at "
+    "which the drift of the learned density changes it, beside the exact or reference ones where those are known.",
+    "Energy and mean flat at zero, entropy decreasing (on the dashed curve where there is one).",
+    "Drift of a conserved quantity, or entropy that increases: the flow violates the physics. The table of "
+    "conservation and entropy has the numbers with their quadrature errors.",
     "Add the drifting quantity to the loss, or use a flow that conserves it by construction.",
     "moments of the learned density",
 )

@@ -60,7 +60,9 @@ def why_not(name: str) -> str:
     owner = next((e for e in ESTIMATORS.values() if name in e.provides), None)
     if owner is None:
         return "not available: no estimator of this version provides it"
-    return f"not available: {owner.why_not or f'the estimator {owner.id} gave none for this model and problem'}"
+    if not owner.why_not:
+        return f"not available: the estimator {owner.id} gave none for this model and problem"
+    return f"not available: needs {owner.why_not}"
 
 
 # --- two-sided intervals

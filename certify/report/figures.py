@@ -5,9 +5,9 @@ Names used from ``Report.arrays``, all optional::
     nodes or times   residual_rms  defect  defect_error  defect_residual_part  defect_score_part; nodes   stein
             score_excess_oracle  score_excess_push  score_excess_fisher  score_excess_statistical
     own     w1_times: w1_lower  w1_upper  w1_floor_low  w1_floor_high  w1_coupled
-            moment_times: energy_learned  energy_exact  momentum_learned  entropy_learned  entropy_exact
-                entropy_rate_learned  entropy_rate_exact
-            slice_times (k), slice_v (n): slice_learned  slice_exact  (k, n)
+            moment_times: energy_learned  energy_exact  momentum_error  entropy_learned  entropy_rate_learned, and the
+                last two with _exact or _reference for _learned
+            slice_times (k), slice_v (n): slice_learned  slice_exact  slice_reference  (k, n), slice_reference_error (k)
             residual_map_x (nx), residual_map_y (ny): residual_map  (ny, nx)
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certify.report import axes, captions, svg, words
 from certify.report.axes import BLACK, BLUE, CYCLE, DASHES, GREEN, GREY, PURPLE, VERMILION, Curve
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
 SIZE = (5.8, 3.1)
+SPIKE = 3.0  # a learned density is drawn up to this multiple of the highest value of the exact one
 RIGHT = 0.70
 
 
@@ -327,8 +329,9 @@ def wasserstein(report: Report) -> Figure:
     logs = {name: axes.log10(v) for name, v in get.items() if v is not None and np.isfinite(axes.log10(v)).any()}
     if times is None or not ({"upper", "coupled", "lower"} & set(logs)):
         return _absent("w1", captions.W1, _why_absent(report, ("w1_lower", "w1_upper"), captions.W1))
+    truth = "reference" if words.is_reference(report) else "exact"
     wanted = (
-        ("upper", "learned vs exact", BLUE, "-"),
+        ("upper", f"learned vs {truth}", BLUE, "-"),
         ("floor_high", "noise floor", GREY, ":"),
         ("coupled", "same-start coupling", VERMILION, "--"),
     )
@@ -345,25 +348,40 @@ def wasserstein(report: Report) -> Figure:
     return _single("w1", captions.W1, paint)
 
 
+def _truth(report: Report, name: str, shape: tuple[int, ...]) -> tuple[Array | None, str]:
+    """The curve to compare with, exact before reference, and what to call it."""
+    for kind in ("exact", "reference"):
+        value = _array(report, f"{name}_{kind}", shape)
+        if value is not None:
+            return value, kind
+    return None, "no exact or reference solution"
+
+
 def slices(report: Report) -> Figure:
-    """Density along a line, learned against exact, at up to four times."""
+    """Density along a line through the mean, learned against exact or reference, at up to four times."""
     v, times = report.arrays.get("slice_v"), report.arrays.get("slice_times")
     shape = () if v is None or times is None else (np.size(times), np.size(v))
-    learned, exact = _array(report, "slice_learned", shape), _array(report, "slice_exact", shape)
+    learned = _array(report, "slice_learned", shape)
+    truth, kind = _truth(report, "slice", shape)
     if v is None or times is None or learned is None:
         return _absent("slices", captions.SLICES, _why_absent(report, ("slice_learned", "slice_v"), captions.SLICES))
     chosen = np.unique(np.linspace(0, len(times) - 1, min(4, len(times))).round().astype(int))
-    top = float(np.nanmax(axes.finite(learned[chosen])))
-    if exact is not None:
-        top = max(top, float(np.nanmax(axes.finite(exact[chosen]))))
+    shown = [learned[chosen]] if truth is None else [learned[chosen], truth[chosen]]
+    highest = [float(np.max(x[np.isfinite(x)], initial=0.0)) for x in shown]
+    # a spike of the learned density (det J nearly 0) must not flatten the other curve
+    top = min(highest[0], SPIKE * highest[1]) if len(highest) == 2 and highest[1] > 0 else highest[0]
+    top = max(top, highest[-1])
     with svg.drawing("slices"):
         figure = _blank((5.8, 2.6))
         width = 0.84 / len(chosen)
         for place, k in enumerate(chosen):
             ax = figure.add_axes((0.14 + place * width, 0.19, width * 0.88, 0.66))
+            for start, end in _gaps(np.isfinite(learned[k]), v):
+                ax.axvspan(start, end, facecolor=VERMILION, alpha=0.13, lw=0)
             ax.plot(v, axes.finite(learned[k]), color=VERMILION, lw=2.0)
-            if exact is not None:
-                ax.plot(v, axes.finite(exact[k]), color=BLACK, lw=1.0, ls="--")
+            if truth is not None:
+                ax.plot(v, axes.finite(truth[k]), color=BLACK, lw=1.0, ls="--")
+            ax.set_xlim(float(v[0]), float(v[-1]))
             ax.set_ylim(0, 1.08 * top if top > 0 else 1)
             ax.set_title(f"t = {times[k]:.3g}")
             ax.set_xlabel("v₁")
@@ -372,11 +390,17 @@ def slices(report: Report) -> Figure:
             else:
                 ax.set_ylabel("density")
         figure.text(0.14, 0.955, "learned", color=VERMILION, fontsize=9.5)
-        figure.text(
-            0.2, 0.955, "exact (dashed)" if exact is not None else "no exact solution", color=BLACK, fontsize=9.5
-        )
+        figure.text(0.25, 0.955, kind if truth is None else f"{kind} (dashed)", color=BLACK, fontsize=9.5)
         title = captions.SLICES.title
         return Figure("slices", title, captions.SLICES, svg.render(figure, "slices", title))
+
+
+def _gaps(known: NDArray[np.bool_], v: Array) -> list[tuple[float, float]]:
+    """Intervals of v, each half a step wider than its points, on which a curve is not known."""
+    half = float(v[-1] - v[0]) / max(len(v) - 1, 1) / 2
+    inside = np.flatnonzero(~known)
+    groups = np.split(inside, np.flatnonzero(np.diff(inside) > 1) + 1)
+    return [(float(v[g[0]]) - half, float(v[g[-1]]) + half) for g in groups if len(g)]
 
 
 def _moment_panels(report: Report, times: Array) -> list[tuple[str, list[tuple[Array, str, str]]]]:
@@ -394,11 +418,11 @@ def _moment_panels(report: Report, times: Array) -> list[tuple[str, list[tuple[A
         panels.append(
             ("relative energy error" if exact is not None else "relative energy drift", [(drift, VERMILION, "-")])
         )
-    momentum = get("momentum_learned")
+    momentum = get("momentum_error")
     if momentum is not None:
-        panels.append(("|momentum|", [(momentum, VERMILION, "-")]))
+        panels.append(("|mean − conserved mean|", [(momentum, VERMILION, "-")]))
     for key, title in (("entropy", "entropy"), ("entropy_rate", "entropy rate")):
-        sides = ((get(f"{key}_learned"), VERMILION, "-"), (get(f"{key}_exact"), BLACK, "--"))
+        sides = ((get(f"{key}_learned"), VERMILION, "-"), (_truth(report, key, times.shape)[0], BLACK, "--"))
         drawn = [(v, color, style) for v, color, style in sides if v is not None]
         if drawn:
             panels.append((title, drawn))
@@ -408,7 +432,7 @@ def _moment_panels(report: Report, times: Array) -> list[tuple[str, list[tuple[A
 def _scale_exponent(values: Sequence[Array]) -> int:
     """Power of ten to take out of an axis: 0 for ordinary numbers, a multiple of three for tiny or huge ones."""
     largest = max((float(np.nanmax(np.abs(v))) for v in values if np.isfinite(v).any()), default=1.0)
-    if largest == 0 or 1e-2 <= largest < 1e4:
+    if largest == 0 or 0.1 <= largest < 1e4:  # ticks such as -0.0305 would reach into the next panel
         return 0
     return 3 * int(np.floor(np.log10(largest) / 3))
 
@@ -435,7 +459,9 @@ def moments(report: Report) -> Figure:
             if row < rows - 1:
                 ax.set_xlabel("")
         figure.text(0.1, 0.975, "learned", color=VERMILION, fontsize=9.5, va="center")
-        figure.text(0.24, 0.975, "exact (dashed)", color=BLACK, fontsize=9.5, va="center")
+        kinds = [k for v, k in (_truth(report, n, times.shape) for n in ("entropy", "entropy_rate")) if v is not None]
+        if kinds:
+            figure.text(0.24, 0.975, f"{kinds[0]} (dashed)", color=BLACK, fontsize=9.5, va="center")
         title = captions.MOMENTS.title
         return Figure("moments", title, captions.MOMENTS, svg.render(figure, "moments", title))
 

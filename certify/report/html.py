@@ -21,6 +21,7 @@ import numpy as np
 
 from certify.report import (
     captions,
+    conservation,
     evidence,
     evidence_figures,
     figures,
@@ -340,6 +341,11 @@ def not_shown(report: Report) -> tuple[str, ...]:
             "A measured error: no exact or reference solution was available, so no bound could be held against "
             "the truth."
         )
+    if words.is_reference(report):
+        items.append(
+            f"The exact error: the measured errors are against {words.measured_against(report)}. That is added to "
+            "upper and subtracted from lower values, but not proved."
+        )
     if any(c.oracle for c in report.certificates):
         items.append(
             "That oracle certificates could be had on a new problem: they use constants of the exact solution."
@@ -417,6 +423,8 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
         "end": numbers.plain(report.times[-1]) if len(report.times) else "the end",
         "rows": [result_row(c) for c in certificates],
         "brackets": evidence.bracket_rows(report),
+        "checks": conservation.checks(report),
+        "checks_line": conservation.line(report),
         "bracket_figures": [f for b in report.brackets if (f := by_id.get(evidence_figures.bracket_id(b)))],
         "contributions": evidence.contributions(report),
         "contribution_symbols": [symbol(latex) for _, latex in evidence.CONTRIBUTIONS],
@@ -437,6 +445,7 @@ def context(report: Report, drawn: Iterable[Figure]) -> dict[str, Any]:
         "budget": budget(certificates),
         "defect_split": defect_split(report) if len(report.nodes) else [],
         "global_figures": [figure for name, figure in by_id.items() if name not in placed],
+        "measured_against": words.measured_against(report),
         "measured": [
             (words.clean(name, 80), words.clean(m.title), _measured_end(m.lower, m.upper), words.clean(m.method, 600))
             for name, m in report.measured.items()

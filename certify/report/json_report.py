@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.report import evidence, words
+from certify.report import conservation, evidence, words
 from certify.report.curves import LOG10, axis_of, log_effectivity, measured_sides, shown_log, void
 from certify.report.schema import ID, faults, schema
 from certify.results import Bracket, Certificate, Measured, Report, Share
@@ -273,6 +273,7 @@ def document(report: Report) -> dict[str, JsonValue]:
         "nodes": _curve(report.nodes),
         "certificates": [certificate_json(c, report) for c in words.in_order(report.certificates)],
         "brackets": [bracket_json(b, report) for b in report.brackets],
+        "conservation": conservation.as_json(report),
         "ingredients": {
             words.clean(name): estimate_json(report.ingredients[name], report) for name in sorted(report.ingredients)
         },

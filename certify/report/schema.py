@@ -94,6 +94,12 @@ def _bracket() -> Schema:
     )
 
 
+def _conservation() -> Schema:
+    words = dict.fromkeys(("id", "title", "largest", "when", "end", "rigor", "method"), _STRING)
+    check = _object({**words, "value": _MAYBE_NUMBER, "at": _MAYBE_NUMBER})
+    return _object({"line": _STRING, "checks": {"type": "array", "items": check}})
+
+
 def _certificate() -> Schema:
     return _object(
         {
@@ -149,6 +155,7 @@ def schema() -> Schema:
                 "options": {"type": "object"},
                 "certificates": {"type": "array", "items": _certificate()},
                 "brackets": {"type": "array", "items": _bracket()},
+                "conservation": _conservation(),
                 "ingredients": _mapping(_estimate()),
                 "measured": _mapping(measured),
                 "hypotheses": _mapping(_hypothesis()),

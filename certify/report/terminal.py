@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from certify.report import numbers, words
+from certify.report import conservation, numbers, words
 from certify.report.curves import last_measured, log_effectivity
 from certify.results import Certificate, Report, Status
 
@@ -138,6 +138,9 @@ def _summary(report: Report, style: Style) -> list[str]:
     for mark in words.marks(report):
         lines += _wrapped(f"{mark}: {words.MARK_MEANING[mark]}", style)
     lines += [line for b in report.brackets for line in _wrapped(words.bracket_line(b), style)]
+    lines += _wrapped(conservation.line(report), style)
+    if words.is_reference(report):
+        lines += _wrapped(f"measured against {words.measured_against(report)}", style)
     found = ", ".join(f"{n} {status.name}" for status, n in words.counts(report.certificates).items())
     return lines + _wrapped(found or "no certificates", style) + _wrapped(words.headline(report), style)
 

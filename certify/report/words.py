@@ -235,7 +235,7 @@ def _context(certificate: Certificate) -> str:
     parts = []
     trivial = last_log_trivial(certificate)
     if trivial is not None:
-        parts.append(f"a flow that does not move would get {numbers.down_log(trivial)}")
+        parts.append(f"the trivial bound is {numbers.down_log(trivial)}")
     measured = numbers.enclosure(*last_measured(certificate))
     if measured != "unmeasured":
         parts.append(f"the measured error is {measured}")
@@ -362,6 +362,16 @@ def headline(report: Report) -> str:
     worst = ", ".join(f"{n} {status.name}" for status, n in counts(report.certificates).items())
     first = report.certificates[0]
     return f"Nothing can be said about the error of {model_name(report)} ({worst}). {first.id}: {reason_line(first)}."
+
+
+def measured_against(report: Report) -> str:
+    """What the measured errors were held against, with its own error if it is a numerical reference; "" if unknown."""
+    return clean(report.numerics.get("measured_against") or "", 300)
+
+
+def is_reference(report: Report) -> bool:
+    """Whether errors were measured against a numerical reference."""
+    return measured_against(report) not in ("", "the exact solution")
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -34,9 +34,8 @@ def rule_at(problem: Problem, t: float) -> Rule:
     """Quadrature against f_t."""
     solution, edges = exact(problem), problem.initial.radial_edges()
     fine = np.unique(np.concatenate([[0.0, 0.02, 0.08, 0.25, 0.5], edges, edges[-1] * np.linspace(0.1, 1.2, 12)]))
-    return polar_rule(
-        lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, 24 if problem.d == 2 else 12
-    )
+    angles = 24 if problem.d == 2 else getattr(problem, "angles", 8) + 4
+    return polar_rule(lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, angles)
 
 
 def points(problem: Problem, n: int = 60) -> np.ndarray:

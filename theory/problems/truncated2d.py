@@ -13,15 +13,15 @@ from theory.densities import TruncatedGaussian
 from theory.isotropic import TruncatedSolution
 from theory.kernels import maxwell
 from theory.problem import Problem
-from theory.problems import ProblemFamily
+from theory.problems import Parameter, ProblemFamily
 
 STRENGTH = Fraction(1, 16)
 RADIUS = Fraction(2)
 
 
-def make(t0: Fraction, T: Fraction, radius: Fraction = RADIUS) -> Problem:
-    """The truncated Gaussian, cut off at time 0 at |v| = radius, on [t0, T]."""
-    solution = TruncatedSolution(TruncatedGaussian(float(radius)), float(STRENGTH), float(t0))
+def make(t0: Fraction, T: Fraction, R: Fraction = RADIUS) -> Problem:
+    """The truncated Gaussian, cut off at time 0 at |v| = R, on [t0, T]."""
+    solution = TruncatedSolution(TruncatedGaussian(float(R)), float(STRENGTH), float(t0))
     return Problem(
         id="truncated2d",
         title="Truncated Gaussian 2D, Maxwell molecules",
@@ -30,16 +30,22 @@ def make(t0: Fraction, T: Fraction, radius: Fraction = RADIUS) -> Problem:
         T=T,
         initial=solution.at(float(t0)),
         exact=solution if t0 > 0 else None,
-        constants={"d": "2", "kernel": "maxwell", "C": str(STRENGTH), "R": str(radius)},
+        constants={"d": "2", "kernel": "maxwell", "C": str(STRENGTH), "R": str(R)},
         source="name and density from the PINN-PM paper; kernel, R and window are ours",
         notes=(
-            "ours, the paper's values being unknown: Maxwell kernel, C = 1/16, R = 2, window [0, 5]",
+            f"ours, the paper's values being unknown: Maxwell kernel, C = 1/16, R = {R}, window [0, 5]",
             "isotropic data, Maxwell kernel: the exact law is a V_0 + b Z (Ornstein-Uhlenbeck)",
         )
         + (() if t0 > 0 else ("f0 jumps at |v| = R: start at t0 > 0, e.g. truncated2d:t0=1/2, from the exact law",)),
+        parameters=("R",),
     )
 
 
 PROBLEM = ProblemFamily(
-    "truncated2d", "Truncated Gaussian 2D, Maxwell molecules (exact law known)", Fraction(0), Fraction(5), make
+    "truncated2d",
+    "Truncated Gaussian 2D, Maxwell molecules (exact law known)",
+    Fraction(0),
+    Fraction(5),
+    make,
+    {"R": Parameter(RADIUS, Fraction(1, 2), Fraction(5), "radius of the circle at which f0 is cut off")},
 )
