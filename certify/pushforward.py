@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from certify.context import Context
 
 MAX_NODES = 8_000
+MAX_PAIR_NODES, QUICK_PAIR_NODES = 9_500, 4_000  # where the drift is a pair sum: the cost grows with their square
 CHUNK_POINTS = 40_000
 
 
@@ -53,7 +54,7 @@ class Pushforward:
         if kernel.is_maxwell:
             return np.asarray(maxwell_drift(kernel.strength, self.flow, score, *self.moments))
         if score is self.score:
-            return self._own_sums[0]
+            return self.own_sums[0]
         return self._pair_sums(score, self.rule.weights[None])[0]
 
     def _pair_sums(self, score: Array, weights: Array) -> Array:
@@ -68,14 +69,14 @@ class Pushforward:
         return out
 
     @cached_property
-    def _own_sums(self) -> Array:
+    def own_sums(self) -> Array:
         """Pair sums with s_push by the finer and by the coarser weights, (2, m, n, d); not for Maxwell."""
         return self._pair_sums(self.score, np.stack([self.rule.weights, self.rule.coarse]))
 
     @cached_property
     def drift_error(self) -> Array:
         """Change of the pair sums with s_push by the coarser weights, (m, n, d); not for Maxwell."""
-        return np.asarray(self._own_sums[1] - self._own_sums[0])
+        return np.asarray(self.own_sums[1] - self.own_sums[0])
 
     @cached_property
     def defect(self) -> Array:
@@ -152,12 +153,16 @@ def adapted_rule(context: Context) -> Rule:
     """Rule refined until the squared defect is resolved to the tolerance at probe times, or the node budget is spent.
 
     Radial panels with the largest error are bisected (towards a core, if that is where the error sits); where most of
-    the error is in the angles, or bisection does not help, their number is doubled.
+    the error is in the angles, or bisection does not help, their number is doubled. Pair sums keep to a budget of their
+    own, from the first rule on.
     """
     problem, options = context.problem, context.options
     grid = context.grid.flat
     probes = grid[np.unique(np.linspace(0, len(grid) - 1, 3 if options.quick else 5).astype(int))]
-    rule = problem.rule()
+    rule, pairs = problem.rule(), not problem.kernel.is_maxwell
+    budget = QUICK_PAIR_NODES if options.quick else MAX_PAIR_NODES
+    while pairs and len(rule.weights) > budget and rule.angles >= 8 and rule.angles % 4 == 0:
+        rule = problem.rule(angles=rule.angles // 2)
     previous = np.inf
     for _ in range(8):
         pushed = push(context.run, problem, rule, probes, context.progress, "quadrature")
@@ -180,5 +185,8 @@ def adapted_rule(context: Context) -> Rule:
             worst = np.flatnonzero(panel >= 0.2 * panel.max())
             edges = bisect(edges, list(worst))
             previous = excess
-        rule = problem.rule(edges, angles)
+        finer = problem.rule(edges, angles)
+        if pairs and len(finer.weights) > budget:
+            break
+        rule = finer
     return rule

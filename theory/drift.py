@@ -80,7 +80,7 @@ def pair_drift(kernel: Kernel, x: Any, s: Any, weights: Any, *, xp: Any = np, ch
     return xp.concatenate([xp.stack(row, -1) for row in out])
 
 
-def pair_drifts(kernel: Kernel, x: Array, s: Array, weights: Array, *, block: int = 200_000) -> Array:
+def pair_drifts(kernel: Kernel, x: Array, s: Array, weights: Array, *, block: int = 400_000) -> Array:
     """The pair sums for several weights (k, n), each of sum 1, at once: (k, n, d). The fast way; numpy only.
 
     With a_ij = a(|x_i - x_j|) fixed the summand is a polynomial in (x_j, s_j), whose weighted sums over j are columns
@@ -101,13 +101,15 @@ def pair_drifts(kernel: Kernel, x: Array, s: Array, weights: Array, *, block: in
     columns = (weights[:, :, None] * source).swapaxes(0, 1).reshape(n, -1)
     left = np.concatenate([-2 * v, r2 + kernel.epsilon**2, one], axis=1)
     right = np.concatenate([v, one, r2], axis=1).T
-    sums = np.empty((n, columns.shape[1]))
+    sums = np.zeros((n, columns.shape[1]))
     step = max(1, block // n)
     for k in range(0, n, step):
-        squared = np.maximum(left[k : k + step] @ right, kernel.epsilon**2)
+        squared = np.maximum(left[k : k + step] @ right[:, k:], kernel.epsilon**2)
         a = np.sqrt(squared)
         a *= squared
-        sums[k : k + step] = np.divide(kernel.strength, a, out=a) @ columns
+        np.divide(kernel.strength, a, out=a)
+        sums[k : k + step] += a @ columns[k:]
+        sums[k + step :] += a[:, step:].T @ columns[k : k + step]  # a_ij = a_ji
     parts = sums.reshape(n, len(weights), -1).swapaxes(0, 1)
     ends = np.cumsum([1, d, len(i), d, d * d, d])
     mass, first, second, score, cross, long, along = np.split(parts, ends, axis=2)

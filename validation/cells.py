@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,6 +163,23 @@ class Display:
             self._stream.flush()
 
 
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, so that no worker is left behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def make(
     tasks: Sequence[Task],
     folder: Path,
@@ -170,9 +189,9 @@ def make(
     begin: Callable[[Task, Path], Worker] = start,
     stream: TextIO | None = None,
 ) -> tuple[list[State], bool]:
-    """Make the cells that the folder does not have; their states in the order of the tasks, and whether all were tried.
+    """Make the cells that the folder does not have: their states in the order of the tasks, whether all were tried.
 
-    The longest are started first. On KeyboardInterrupt the running ones are ended and what is finished stays.
+    The longest are started first. On KeyboardInterrupt or SIGTERM the running ones are ended, what is finished stays.
     """
     states: dict[str, State] = {}
     queue: list[Task] = []
@@ -196,15 +215,16 @@ def make(
         return waiting + sum(max(0.0, w.task.size.seconds - (time.monotonic() - w.began)) for w in workers)
 
     try:
-        while queue or workers:
-            while queue and len(workers) < jobs:
-                workers.append(begin(queue.pop(0), folder))
-            time.sleep(POLL_SECONDS)
-            for worker in [w for w in workers if w.process.poll() is not None]:
-                workers.remove(worker)
-                states[worker.task.name] = ending(worker, folder)
-                display.ended(states[worker.task.name], time.monotonic() - worker.began, left())
-            display.running(workers, left())
+        with terminable():
+            while queue or workers:
+                while queue and len(workers) < jobs:
+                    workers.append(begin(queue.pop(0), folder))
+                time.sleep(POLL_SECONDS)
+                for worker in [w for w in workers if w.process.poll() is not None]:
+                    workers.remove(worker)
+                    states[worker.task.name] = ending(worker, folder)
+                    display.ended(states[worker.task.name], time.monotonic() - worker.began, left())
+                display.running(workers, left())
     except KeyboardInterrupt:
         complete = False
     finally:

@@ -105,7 +105,7 @@ def measured(run: Run, problem: Problem) -> dict[str, float]:
 
 def particles(effort: Effort, models: Path, rng: np.random.Generator, tell: Callable[[str], None]) -> list[Row]:
     """W1 at the end of the window between clouds of N: learned or exact against independent exact samples."""
-    rows = []
+    rows: list[Row] = []
     for d, name in MODELS.items():
         run = load_run(str(models / name))
         problem = problem_of(run)
@@ -151,7 +151,7 @@ def _train(problem: Problem, output: Path, settings: Mapping[str, Any], **option
 
 def width(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[str], None]) -> list[Row]:
     """Free flows of growing width, equally many steps."""
-    problem, rows = parse_problem(TRAINED), []
+    problem, rows = parse_problem(TRAINED), list[Row]()
     with tempfile.TemporaryDirectory() as folder:
         for w in effort.widths:
             tell(f"width {w}")
@@ -165,7 +165,7 @@ def width(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[str
 
 def training(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[str], None]) -> list[Row]:
     """One run judged at several times of its training, which is cut off and taken up again."""
-    problem, rows, seed = parse_problem(TRAINED), [], int(rng.integers(2**31))
+    problem, rows, seed = parse_problem(TRAINED), list[Row](), int(rng.integers(2**31))
     per_second = 25.0
     settings = {"flow": "free", "width": 32, "blocks": 2, "learning_rate": 3e-3}
     settings["steps"] = max(20, round(per_second * effort.rounds[-1]))
@@ -191,7 +191,7 @@ def training(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[
 def quadrature(effort: Effort, models: Path, _: np.random.Generator, tell: Callable[[str], None]) -> list[Row]:
     """Bounds of one model under tighter tolerances of their quadrature."""
     run = load_run(str(models / MODELS[2]))
-    problem, rows = problem_of(run), []
+    problem, rows = problem_of(run), list[Row]()
     error = measured(run, problem)
     for tolerance in effort.tolerances:
         tell(f"quadrature tolerance {tolerance:g}")
@@ -208,7 +208,7 @@ def nodes(effort: Effort, models: Path, _: np.random.Generator, tell: Callable[[
     middle, found = np.array([float(problem.t0 + problem.T) / 2]), []
     for halvings, angles in effort.nodes:
         edges = problem.initial.radial_edges()
-        for _ in range(halvings - 1):
+        for _again in range(halvings - 1):
             edges = np.sort(np.concatenate([edges, (edges[1:] + edges[:-1]) / 2]))
         rule = problem.rule(edges, angles)
         tell(f"quadrature with {len(rule.weights)} nodes")

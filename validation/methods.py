@@ -220,8 +220,13 @@ def _score_driven(job: Job) -> Outcome:
     drift = np.stack([cloud_drift(problem.kernel, a, b, weights).at(a, b) for a, b in zip(x, s, strict=True)])
     settings = {"model": about["model"], "integrator": "forward Euler", "step": job.step, "kde": "tracers"}
     missing = {"l2_density": "tracers carry no density"}
+    # far from where it was trained a score may throw tracers out: their mass is missing in the kernel estimate
+    lost = np.logical_not(np.isfinite(states[:, n:]).all(axis=2))
+    cloud = np.where(lost[..., None], np.inf, states[:, n:])
+    if lost.any():
+        settings["tracers_lost"] = int(lost[-1].sum())
     return Outcome(
-        x, s, drift, states[:, n:], steps=steps, settings=settings, not_available=missing,
+        x, s, drift, cloud, steps=steps, settings=settings, not_available=missing,
         training_seconds=about["seconds"],
     )  # fmt: skip
 
@@ -247,6 +252,11 @@ def euler(
     Returns
     -------
     positions (m, n + k, d) at the snapshots, tracers last, and the number of steps.
+
+    Raises
+    ------
+    FloatingPointError
+        If a particle is thrown to infinity; a tracer may be.
     """
     n = len(starts)
     x = starts if tracers is None else np.concatenate([starts, tracers])
@@ -256,7 +266,10 @@ def euler(
         steps = max(1, math.ceil((right - left) / step - 1e-9))
         for i in range(steps):
             s = score(left + (right - left) * i / steps, x)
-            x = x + (right - left) / steps * cloud_drift(problem.kernel, x[:n], s[:n], weights).at(x, s)
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = x + (right - left) / steps * cloud_drift(problem.kernel, x[:n], s[:n], weights).at(x, s)
+        if not np.isfinite(x[:n]).all():
+            raise FloatingPointError(f"particles are not finite at t = {right:g}: the score throws them out")
         count += steps
         out.append(x)
     return np.array(out), count

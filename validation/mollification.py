@@ -798,11 +798,11 @@ def _summary(s: Study) -> str:
     way = float(default.values["w2_upper"][-1]) / float(s.law.moved()[0][-1])
     last = s.last_time(default, share)
     until = "to the end" if last == case.times[-1] else f"until t = {last:.3g}"
-    useful = [g for g in s.gaps if s.bound(g, share) <= math.log(case.reach)]
-    rest = "No eps here keeps it useful to the end."
+    useful = [g for g in s.gaps if s.bound(g, share) <= math.log(float(s.law.moved()[0][-1]))]
+    rest = "At no eps here does it beat the flow that rests to the end."
     if useful:
-        far = _between(useful[-1])
-        rest = f"The smallest eps here at which it does to the end is {useful[-1].epsilon}; there W2 is {far}."
+        where = f"The smallest eps here at which it beats the flow that rests to the end is {useful[-1].epsilon}"
+        rest = f"{where}; there W2 is {_between(useful[-1])}."
     head = f"- {case.id}, t = {case.times[-1]:g}: at eps = {default.epsilon} the mollified solution is "
     return (
         f"{head}{_between(default)} in W2 and {_cell(default, 'l1')} in L1 from the Coulomb solution, at most "

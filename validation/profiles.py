@@ -53,5 +53,5 @@ def of_truth(truth: Truth) -> dict[str, Array]:
     smoothed = [
         of_particles([points], truth.on_grid(k).ravel() * cell**d, mean, axis, setup.bandwidth) for k in range(m)
     ]
-    out |= {f"{n}_smoothed": np.concatenate([s[n] for s in smoothed]) for n in (*SLICES[:d], *MARGINALS[:d])}
+    out |= {f"{name}_smoothed": np.concatenate([s[name] for s in smoothed]) for name in smoothed[0]}
     return {**out, "plane": np.array(planes, dtype=np.float32)}

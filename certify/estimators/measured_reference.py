@@ -141,7 +141,7 @@ def _kantorovich(problem: Problem, pushed: Pushforward, reference: Reference, c:
 def _densities(pushed: Pushforward, reference: Reference) -> dict[str, Estimate]:
     """L1 and L2 errors and a lower bound of KL, by change of variables with the reference's density at T(v).
 
-    From the first time on at which det J <= 0 at a node the flow folds, f0/|det J| is no density, and nothing is claimed.
+    From the first time on at which det J <= 0 at a node the flow folds, f0/|det J| is no density, nothing is claimed.
     """
     folded = np.logical_or.accumulate(np.any(pushed.det <= 0, axis=1))
     f = np.stack([reference.density(k, x) for k, x in enumerate(pushed.flow)])

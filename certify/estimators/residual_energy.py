@@ -32,7 +32,7 @@ from theory.quadrature import Rule
 KAPPA = 10.0
 # nodes at which the learned drift of the learned density is evaluated; for other kernels every pair of them is summed
 MAX_NODES, MAX_PAIR_NODES = 3000, 500
-BLOCK = 128  # rows of the pairs summed at a time
+BLOCK = 100_000  # pairs of a block of the sums: it stays in the cache
 MAX_MOMENT_NODES = 1000  # of the second moments of the statistical bounds
 
 
@@ -84,28 +84,29 @@ def mean_pair_square(kernel: Kernel, x: Array, s: Array, weights: Array) -> floa
     |A(z) y|^2 = a^2 |z|^2 (|z|^2 |y|^2 - (z.y)^2). For Maxwell a polynomial of degree (4, 2): exactly a sum of products
     of moments, O(n); other kernels sum over all pairs in blocks.
     """
-    return float(mean_pair_squares(kernel, x, s, weights[None])[0])
-
-
-def mean_pair_squares(kernel: Kernel, x: Array, s: Array, weights: Array) -> Array:
-    """The same for several weights (k, n) at once, (k,): |z|^2, |y|^2 and z.y are matrix products."""
-    ws = weights / weights.sum(axis=1, keepdims=True)
+    w = weights / weights.sum()
     # only differences enter: centred points lose fewest digits
-    x, s = x - ws[0] @ x, s - ws[0] @ s
+    x, s = x - w @ x, s - w @ s
     if kernel.is_maxwell:
-        return np.array([kernel.strength**2 * _maxwell_pair_square(x, s, w) for w in ws])
+        return kernel.strength**2 * _maxwell_pair_square(x, s, w)
+    used = w != 0
+    x, s, w = x[used], s[used], w[used]
+    # |z|^2, |y|^2 and z.y are matrix products
     one, xx, ss, xs = np.ones((len(x), 1)), _square(x)[:, None], _square(s)[:, None], np.sum(x * s, axis=1)[:, None]
-    right = [np.concatenate(c, axis=1).T for c in ((x, one, xx), (s, one, ss), (s, x, one, xs))]
-    total = np.zeros(len(ws))
-    for k in range(0, len(x), BLOCK):
-        i = slice(k, k + BLOCK)
-        left = ([-2 * x[i], xx[i], one[i]], [-2 * s[i], ss[i], one[i]], [-x[i], -s[i], xs[i], one[i]])
-        r2, yy, zy = (np.concatenate(a, axis=1) @ b for a, b in zip(left, right, strict=True))
+    left = [np.concatenate(c, axis=1) for c in ((-2 * x, xx, one), (-2 * s, ss, one), (-x, -s, xs, one))]
+    right = [np.concatenate(c, axis=1) for c in ((x, one, xx), (s, one, ss), (s, x, one, xs))]
+    total, step = 0.0, max(1, BLOCK // len(x))
+    for k in range(0, len(x), step):
+        r2, yy, zy = (a[k : k + step] @ b[k:].T for a, b in zip(left, right, strict=True))
         np.maximum(r2, 0.0, out=r2)
-        profile = kernel.strength**2 / (r2 + kernel.epsilon**2) ** 3
-        value = profile * r2 * np.maximum(r2 * yy - zy * zy, 0.0)
-        total += np.einsum("ki,ki->k", ws[:, i], (value @ ws.T).T)
-    return total
+        soft = r2 + kernel.epsilon**2
+        value = np.maximum(r2 * yy - zy * zy, 0.0)
+        value *= r2
+        value /= soft * soft * soft
+        twice = 2 * w[k:]  # pairs above the block stand for those below
+        twice[:step] /= 2
+        total += float(w[k : k + step] @ (value @ twice))
+    return kernel.strength**2 * total
 
 
 def _maxwell_pair_square(x: Array, s: Array, w: Array) -> float:
@@ -194,9 +195,11 @@ def expected(context: Context) -> dict[str, Estimate]:
     rule, at = sampled
     x, velocity, score = at.x, at.velocity, at.score
     upper, minkowski, error = (np.full(len(x), np.inf) for _ in range(3))
+    known = None if kernel.is_maxwell or context.pushed is None or score is not context.pushed.score else context.pushed
     for k in range(len(x)):
         if np.isfinite(score[k]).all() and np.isfinite(velocity[k]).all():
-            upper[k], minkowski[k], error[k] = _expected_energy(kernel, rule, n, x[k], velocity[k], score[k])
+            drifts = None if known is None else known.own_sums[:, k]
+            upper[k], minkowski[k], error[k] = _expected_energy(kernel, rule, n, x[k], velocity[k], score[k], drifts)
     method = (
         f"quadrature, {len(rule.weights)} nodes, error estimates of the integrals, of the pair sum and of the drift's "
         f"moments added; {_which(context)} in the learned density, fluctuation of N = {n} particles included"
@@ -219,20 +222,27 @@ def _on_rule(context: Context, limit: int) -> tuple[Rule, Particles] | None:
         found = learned(context, rule.nodes)
         return None if found is None else (rule, found)
     rule, keep = thinned(pushed.rule, limit)
+    if len(keep) == len(pushed.rule.weights) and context.run.layers("score") is None:
+        return rule, Particles(pushed.flow, pushed.dt, pushed.score)
     x = pushed.flow[:, keep]
     score = pushed.score[:, keep] if context.run.layers("score") is None else context.run.score(pushed.times, x)
     return None if score is None else (rule, Particles(x, pushed.dt[:, keep], score))
 
 
 def _expected_energy(
-    kernel: Kernel, rule: Rule, n: int, x: Array, velocity: Array, score: Array
+    kernel: Kernel, rule: Rule, n: int, x: Array, velocity: Array, score: Array, drifts: Array | None = None
 ) -> tuple[float, float, float]:
-    """E R with errors added, Minkowski's larger bound of it, and what the errors added; one time."""
-    both = np.stack([rule.weights / rule.weights.sum(), rule.coarse / rule.coarse.sum()])
-    drift, coarse = pair_drifts(kernel, x, score, both)
+    """E R with errors added, Minkowski's larger bound of it, and what the errors added; one time.
+
+    ``drifts``: those by the finer and the coarser weights, if they are known.
+    """
+    if drifts is None:
+        both = np.stack([rule.weights / rule.weights.sum(), rule.coarse / rule.coarse.sum()])
+        drifts = pair_drifts(kernel, x, score, both)
+    drift, coarse = drifts
     inner = math.sqrt(max(mean_square(drift - coarse, rule)[0], 0.0))  # L2 error of the drift itself
-    pair, rough = mean_pair_squares(kernel, x, score, np.stack([rule.weights, rule.coarse]))
-    pair_upper = pair + abs(pair - rough)
+    pair = mean_pair_square(kernel, x, score, rule.weights)
+    pair_upper = pair + abs(pair - mean_pair_square(kernel, x, score, rule.coarse))
 
     def norm(values: Array, sign: int = 1) -> float:
         total, error = mean_square(values, rule)

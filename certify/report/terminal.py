@@ -140,7 +140,7 @@ def _summary(report: Report, style: Style) -> list[str]:
     lines += [line for b in report.brackets for line in _wrapped(words.bracket_line(b), style)]
     lines += _wrapped(conservation.line(report), style)
     if words.is_reference(report):
-        lines += _wrapped(f"measured against {words.measured_against(report)}", style)
+        lines += _wrapped(words.measured_line(report), style)
     found = ", ".join(f"{n} {status.name}" for status, n in words.counts(report.certificates).items())
     return lines + _wrapped(found or "no certificates", style) + _wrapped(words.headline(report), style)
 

@@ -361,12 +361,31 @@ def headline(report: Report) -> str:
         return f"No certificate was asked for or none could be evaluated for {model_name(report)}."
     worst = ", ".join(f"{n} {status.name}" for status, n in counts(report.certificates).items())
     first = report.certificates[0]
-    return f"Nothing can be said about the error of {model_name(report)} ({worst}). {first.id}: {reason_line(first)}."
+    measured = measured_line(report)
+    measured = f" {measured[0].upper()}{measured[1:]}." if measured else ""
+    return (
+        f"No bound can be given for the error of {model_name(report)} ({worst}).{measured} "
+        f"{first.id}: {reason_line(first)}."
+    )
 
 
 def measured_against(report: Report) -> str:
     """What the measured errors were held against, with its own error if it is a numerical reference; "" if unknown."""
     return clean(report.numerics.get("measured_against") or "", 300)
+
+
+def measured_line(report: Report) -> str:
+    """``measured: W2 0.044 +-0.020, L1 0.43 +-0.05 at t = 20, against ...``; "" where no distance was measured."""
+    found = []
+    for key in ("w1", "w2", "l1"):
+        one = report.measured.get(key)
+        if one is not None:
+            text = numbers.enclosure(*(None if e is None else e.last() for e in (one.lower, one.upper)))
+            found.append(f"{SHORT.get(key, key)} {text}")
+    if not found:
+        return ""
+    against = measured_against(report) or "an exact or reference solution"
+    return f"measured at t = {numbers.plain(report.times[-1])}: {', '.join(found)}, against {against}"
 
 
 def is_reference(report: Report) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certify import arrays
 from certify.context import Context
 from certify.estimators import conservation
+from certify.judge import estimators_for
 from certify.options import Options
 from tests.runs import (
     FunctionRun,
@@ -27,6 +29,7 @@ from theory.kernels import maxwell
 from theory.problem import Problem
 from theory.problems import parse_problem
 from theory.provenance import Array, Estimate
+from theory.theorems import THEOREMS
 
 # H and dH/dt of BKW in 2D (FACTS section 1.1)
 ENTROPY = {0.0: -2.72194555, 5.0: -2.83423588}
@@ -219,9 +222,17 @@ def test_a_flow_without_derivatives_has_its_moments_checked() -> None:
             return None
 
     run = translation(parse_problem("bkw2d:t0=1/2"), 0.01)
-    _, found = _estimates(Blind(run.problem, run.jets_at), angles=8)
+    context = _context(Blind(run.problem, run.jets_at), angles=8)
+    found = conservation.compute(context)
     assert set(found) == {"mean_error", "energy_error", "covariance_error"}
     assert _value(found["mean_error"])[-1] == pytest.approx(0.045, rel=1e-9)
+    drawn = arrays._moments(context)
+    np.testing.assert_allclose(drawn["momentum_error"], 0.01 * (context.times - 0.5), rtol=0, atol=1e-8)
+    assert "entropy_learned" not in drawn
+
+
+def test_the_checks_run_whatever_certificates_are_asked_for() -> None:
+    assert all("conservation" in estimators_for([name]) for name in THEOREMS)
 
 
 def test_the_quadrature_error_covers_what_a_finer_rule_finds() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from tests.strategies import generators
 from theory.problem import ExactSolution, Problem
 from theory.problems import PROBLEMS, parse_problem
-from theory.quadrature import Rule, polar_rule
+from theory.quadrature import K15, Rule, on_panels, polar_rule
 from theory.registry import UnknownNameError
 
 EVERY_PROBLEM = pytest.mark.parametrize("problem", [family() for family in PROBLEMS.values()], ids=list(PROBLEMS))
@@ -33,9 +33,31 @@ def later(problem: Problem) -> list[float]:
 def rule_at(problem: Problem, t: float) -> Rule:
     """Quadrature against f_t."""
     solution, edges = exact(problem), problem.initial.radial_edges()
+    if problem.d == 3 and not getattr(problem.initial, "isotropic", False):
+        return finer_in_angle(lambda v: np.exp(solution.log_density(t, v)), np.append(edges, 1.2 * edges[-1]))
     fine = np.unique(np.concatenate([[0.0, 0.02, 0.08, 0.25, 0.5], edges, edges[-1] * np.linspace(0.1, 1.2, 12)]))
-    angles = 24 if problem.d == 2 else getattr(problem, "angles", 8) + 4
-    return polar_rule(lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, angles)
+    return polar_rule(
+        lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, 24 if problem.d == 2 else 12
+    )
+
+
+def finer_in_angle(density, edges: np.ndarray) -> Rule:
+    """``polar_rule`` around 0 in 3D with two panels in the cosine and 28 azimuths."""
+    (r, fine_r, coarse_r), (c, fine_c, coarse_c) = (
+        [x.ravel() for x in on_panels(K15, e)] for e in (edges, np.array([-1.0, 0.0, 1.0]))
+    )
+    azimuth = 2 * np.pi * (np.arange(28) + 0.25) / 28
+    flat = np.sqrt(1 - c**2)[:, None]
+    u = np.stack(np.broadcast_arrays(flat * np.cos(azimuth), flat * np.sin(azimuth), c[:, None]), axis=-1)
+    nodes = (r[:, None, None] * u.reshape(-1, 3)).reshape(-1, 3)
+    mass = density(nodes) * np.repeat(r**2, 28 * len(c)) * 2 * np.pi / 28
+    every_other = np.where(np.arange(28) % 2 == 0, 2.0, 0.0)
+    fine, coarse = (
+        np.einsum("i,j,k->ijk", *w).ravel() * mass
+        for w in ((fine_r, fine_c, np.ones(28)), (coarse_r, coarse_c, every_other))
+    )
+    panel = np.repeat(np.arange(len(edges) - 1), len(nodes) // (len(edges) - 1))
+    return Rule(nodes, fine, coarse, panel, edges, 28)
 
 
 def points(problem: Problem, n: int = 60) -> np.ndarray:

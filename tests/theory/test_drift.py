@@ -6,14 +6,16 @@ from hypothesis import given
 
 from tests.strategies import generators, kernels
 from theory.drift import (
+    CANCELLATION,
     maxwell_coefficients,
     maxwell_drift,
     maxwell_pair_drift,
     mean_field_drift,
     pair_drift,
+    pair_drifts,
     weighted_moments,
 )
-from theory.kernels import Kernel
+from theory.kernels import Kernel, mollified_coulomb
 
 Cloud = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -38,6 +40,25 @@ def test_pair_drift_is_the_pair_sum_whatever_the_chunk(kernel: Kernel, rng: np.r
     truth = pair_sum(kernel, x, s, w)
     for chunk in (1, 7, 512):
         assert pair_drift(kernel, x, s, w, chunk=chunk) == pytest.approx(truth, abs=1e-13 * scale(kernel, x, s))
+
+
+@given(kernels(), generators())
+def test_the_fast_sums_are_the_pair_sums_for_every_weight(kernel: Kernel, rng: np.random.Generator) -> None:
+    x, s, w = cloud(kernel, rng)
+    weights = np.stack([w, rng.permutation(w)])
+    direct = np.stack([pair_drift(kernel, x, s, one) for one in weights])
+    loss = 1.0 if kernel.is_maxwell else 1 + np.max(np.sum((x - x.mean(axis=0)) ** 2, axis=1)) / kernel.epsilon**2
+    for block in (1, 50, 10**6):
+        fast = pair_drifts(kernel, x, s, weights, block=block)
+        assert fast == pytest.approx(direct, abs=1e-12 * scale(kernel, x, s) * min(loss, CANCELLATION))
+
+
+def test_the_fast_sums_give_up_where_they_would_lose_too_many_digits() -> None:
+    kernel = mollified_coulomb(2, 1.0, 1e-3)
+    x, s, w = cloud(kernel, np.random.default_rng(4))
+    assert np.array_equal(pair_drifts(kernel, x, s, w[None])[0], pair_drift(kernel, x, s, w))
+    broken = np.where(np.arange(len(x))[:, None] == 3, np.nan, x)
+    assert np.isnan(pair_drifts(kernel, broken, s, w[None])).any()
 
 
 @given(kernels(ids=("maxwell",)), generators())

@@ -276,6 +276,19 @@ def test_the_largest_density_is_below_its_bound_and_not_far_below() -> None:
         assert seen <= solution.sup_density(t) <= 6 * seen
 
 
+def test_the_fisher_information_of_the_product_is_that_of_its_factors() -> None:
+    mu, s2 = 0.8, 0.36
+    x, w = np.polynomial.legendre.leggauss(300)
+    x, w = 7 * x, 7 * w
+    f = (np.exp(-((x - mu) ** 2) / (2 * s2)) + np.exp(-((x + mu) ** 2) / (2 * s2))) / (2 * math.sqrt(2 * math.pi * s2))
+    score = (mu * np.tanh(mu * x / s2) - x) / s2
+    solution = solution_of(parse_problem("gaussian_mixture3d"))
+    assert solution.fisher_information(0.0) == pytest.approx(3 * w @ (f * score**2), rel=1e-8)
+    information = [solution.fisher_information(t) for t in (0.0, 0.3, 5.0, 60.0)]
+    assert (np.diff(information) < 0).all()  # Guillen and Silvestre
+    assert information[-1] == pytest.approx(3, abs=1e-5)
+
+
 # --- the equation and its characteristics ------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -140,7 +142,10 @@ def test_an_interrupt_keeps_what_is_finished_and_ends_the_rest(tmp_path: Path) -
     assert sorted(_outcomes(states).values()) == ["done", "interrupted"]
 
 
-def test_running_workers_are_ended_by_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_running_workers_are_ended_by_an_interrupt(
+    which: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = []
 
     def begin(task: Task, folder: Path) -> cells.Worker:
@@ -150,7 +155,7 @@ def test_running_workers_are_ended_by_an_interrupt(tmp_path: Path, monkeypatch: 
         return cells.Worker(task, process, folder / task.problem / "x.log")
 
     def interrupted(_: float) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), which)
 
     monkeypatch.setattr(cells.time, "sleep", interrupted)
     began = time.monotonic()

@@ -201,6 +201,18 @@ def test_first_axis_of_a_plane_is_horizontal() -> None:
     assert np.nanmean(panel.series[0].y) == pytest.approx(0.0, abs=0.05)
 
 
+def test_a_density_below_both_levels_is_said_to_be_so() -> None:
+    axis = np.linspace(-4, 4, 41)
+    plane = np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2))[None]
+    cells = {
+        name: Cell("bkw2d", name, {}, {"times": np.zeros(1), "axis": axis, "plane": factor * plane})
+        for name, factor in ((REFERENCE, 1.0), ("sbp", 0.1))
+    }
+    panel = density.contours(Sheet("bkw2d", cells), 0.0)
+    assert panel.notes == ("SBP: below both levels",)
+    assert not panel.missing
+
+
 def test_what_was_not_run_is_said_and_not_left_out(out: Path) -> None:
     text = (out / "figure25.svg").read_text()
     assert "failed: out of memory" in text or "SBP: failed" in text

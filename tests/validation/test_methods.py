@@ -123,6 +123,17 @@ def test_tracers_of_weight_zero_follow_particles_they_start_on_and_change_nothin
     np.testing.assert_allclose(both[:, 30:], plain[:, :7], rtol=0, atol=1e-13)
 
 
+def test_particles_thrown_to_infinity_are_refused_and_tracers_are_not() -> None:
+    problem = parse_problem("bkw2d")
+    starts = problem.initial.sample(20, np.random.default_rng(0))
+    with pytest.raises(FloatingPointError, match="throws them out"):
+        euler(problem, (0.0, 5.0), starts, 0.1, lambda t, x: np.full_like(x, np.nan) if t > 1 else -x)
+    far = np.full((1, 2), 1e200)
+    found, _ = euler(problem, (0.0, 0.5), starts, 0.1, lambda _, x: -x, far)
+    assert np.isfinite(found[:, :20]).all()
+    assert not np.isfinite(found[-1, 20]).all()
+
+
 @pytest.mark.paper
 def test_a_thousand_particles_with_the_exact_score_are_as_far_off_as_published() -> None:
     problem = parse_problem("bkw2d")

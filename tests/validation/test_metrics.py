@@ -30,6 +30,13 @@ def test_a_kernel_estimate_is_the_sum_of_gaussians_at_the_particles() -> None:
         np.testing.assert_allclose(metrics.kde(x, axes, 0.3).ravel(), kernel.mean(axis=1), rtol=1e-12)
 
 
+def test_a_particle_lost_at_infinity_is_mass_missing_from_the_estimate() -> None:
+    x = np.random.default_rng(0).standard_normal((10, 2))
+    lost = np.concatenate([x, np.full((10, 2), np.inf)])
+    axes = [np.linspace(-1, 1, 5)] * 2
+    np.testing.assert_allclose(metrics.kde(lost, axes, 0.3), metrics.kde(x, axes, 0.3) / 2, rtol=1e-13)
+
+
 def test_blocks_of_particles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).standard_normal((101, 3))
     axes = [np.linspace(-1, 1, 5)] * 3

@@ -10,7 +10,7 @@ import numpy as np
 from theory.provenance import Array
 from validation.figures.cells import Cell, Sheet
 from validation.figures.overtime import gather
-from validation.figures.panels import DIRECT, FLOOR, REFERENCE, SMOOTHED, Panel, Series, time_label
+from validation.figures.panels import DIRECT, FLOOR, REFERENCE, SMOOTHED, STYLES, Panel, Series, time_label
 
 CONTOURS = (0.2, 0.7)  # levels as fractions of the reference's maximum
 NOISE_WIDTH = 2.0  # standard deviations of the band around a kernel estimate
@@ -95,30 +95,48 @@ def difference(sheet: Sheet, name: str, t: float, title: str, xlabel: str) -> Pa
     return Panel(title, xlabel, "", (*bands, *parts, *drawn, *direct), tuple(missing), xlim=_extent(sheet, name))
 
 
-def contours(sheet: Sheet, t: float) -> Panel:
-    """Level lines of the density on the plane of the first two axes."""
+def _level_lines(cell: Cell, plane: Array, levels: list[float]) -> tuple[Array, Array] | None:
+    """Lines on which a density (g, g) has one of the levels, as one polyline with gaps."""
     from contourpy import contour_generator
 
-    planes = {
-        name: plane[k]
-        for name, cell in sheet.made.items()
-        if (plane := cell.array("plane", 3)) is not None
-        and (k := cell.index(t)) is not None
-        and plane.shape[1:] == 2 * cell.axis.shape
-    }
+    generator = contour_generator(x=cell.axis, y=cell.axis, z=plane.T)
+    gap = np.full((1, 2), math.nan)
+    pieces = [p for level in levels for line in generator.lines(level) for p in (np.asarray(line), gap)]
+    if not pieces:
+        return None
+    x, y = np.concatenate(pieces).T
+    return x, y
+
+
+def _plane(cell: Cell, name: str, t: float) -> Array | None:
+    """A density (g, g) on the plane of the first two axes."""
+    planes, k = cell.array(name, 3), cell.index(t)
+    return None if planes is None or k is None or planes.shape[1:] != 2 * cell.axis.shape else planes[k]
+
+
+def contours(sheet: Sheet, t: float) -> Panel:
+    """Level lines of the density on the plane of the first two axes."""
+    planes = {name: p for name, cell in sheet.made.items() if (p := _plane(cell, "plane", t)) is not None}
     first = planes.get(REFERENCE, next(iter(planes.values()), None))
     levels = [] if first is None else [f * float(np.nanmax(first)) for f in CONTOURS]
 
     def series(cell: Cell) -> Series | None:
-        if cell.method not in planes:
-            return None
-        generator = contour_generator(x=cell.axis, y=cell.axis, z=planes[cell.method].T)
-        gap = np.full((1, 2), math.nan)
-        pieces = [p for level in levels for line in generator.lines(level) for p in (np.asarray(line), gap)]
-        return Series(cell.method, *np.concatenate(pieces).T) if pieces else None
+        lines = _level_lines(cell, planes[cell.method], levels) if cell.method in planes else None
+        return None if lines is None else Series(cell.method, *lines)
 
     drawn, missing = gather(sheet, series, "plane")
-    return Panel(f"level lines, {time_label(t)}", "v₁", "v₂", tuple(drawn), tuple(missing), square=True)
+    low = [STYLES[name].label for name in planes if name not in {s.name for s in drawn}]
+    blurred = None if sheet.reference is None else _plane(sheet.reference, "plane_smoothed", t)
+    lines = None if sheet.reference is None or blurred is None else _level_lines(sheet.reference, blurred, levels)
+    return Panel(
+        f"level lines, {time_label(t)}",
+        "v₁",
+        "v₂",
+        (*drawn, *(() if lines is None else (Series(SMOOTHED, *lines),))),
+        tuple(pair for pair in missing if pair[0] not in low),
+        square=True,
+        notes=(f"{', '.join(low)}: below both levels",) if low else (),
+    )
 
 
 def slices(sheet: Sheet) -> list[list[Panel]]:
