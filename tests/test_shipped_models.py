@@ -24,6 +24,7 @@ MODELS = Path(__file__).parent.parent / "models"
 SMALL = Options(times=6, samples=100, w1_samples=100)
 
 
+REFERENCE_FREE = (".pt", "-flow-defect.pt")
 STABILITY = ("stability_w2", "stability_wp", "stability_wp2", "stability_kl", "stability_l1", "stability_chi2")
 
 
@@ -41,11 +42,12 @@ def _bound(certificate: Certificate) -> float:
 def test_every_shipped_model_is_small_and_loads() -> None:
     files = sorted(MODELS.glob("*.pt"))
     names = {"bkw2d.pt", "bkw2d-t05.pt", "bkw2d-flow-defect.pt", "bkw2d-t05-flow-defect.pt"}
-    names |= {"bkw3d.pt", "bkw3d-flow-defect.pt"}
+    names |= {"bkw3d.pt", "bkw3d-flow-defect.pt", "truncated2d-t05.pt", "truncated2d-t05-flow-defect.pt"}
+    names |= {f"{p}{end}" for p in ("anisotropic2d", "rosenbluth3d", "gaussian_mixture3d") for end in REFERENCE_FREE}
     assert {f.name for f in files} >= names
     for file in files:
         assert file.stat().st_size < 1_000_000
-        assert load_run(str(file)).d == (3 if file.name.startswith("bkw3d") else 2)
+        assert load_run(str(file)).d == (3 if "3d" in file.name else 2)
 
 
 def test_the_flow_defect_model_from_one_half_has_tight_a_posteriori_bounds() -> None:

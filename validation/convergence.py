@@ -83,7 +83,7 @@ QUICK = Effort(
 
 def bounds(run: Run, problem: Problem, *, tolerance: float = 0.02, quick: bool = False) -> dict[str, float]:
     """Bounds S1 and S2 at the end of the window, and the measured interval of W2; NaN where there is none."""
-    chosen = Options(times=2, samples=100, w1_samples=100, certificates=tuple(BOUNDS), tolerance=tolerance, quick=quick)
+    chosen = Options(times=2, samples=20, w1_samples=20, certificates=tuple(BOUNDS), tolerance=tolerance, quick=quick)
     found: dict[str, float] = dict.fromkeys(BOUNDS, math.nan)
     for certificate in judge(run, problem, chosen).certificates:
         if certificate.log_bound is not None:
@@ -114,7 +114,7 @@ def particles(effort: Effort, models: Path, rng: np.random.Generator, tell: Call
             raise ValueError(f"{problem.id} has no exact solution to measure against")
         supremum: float = exact.sup_density(T)  # type: ignore[attr-defined]
         coupling = measured(run, problem)["w1_coupling"]
-        bound = bounds(run, problem)["stability_wp"]
+        bound = bounds(run, problem, quick=d == 3)["stability_wp"]  # a full one takes minutes in 3D
         for n in effort.particles:
             tell(f"particles: {d}D, N = {n}")
             learned, floor, same = [], [], []

@@ -96,7 +96,8 @@ def test_restarts_and_2d_keep_the_contract(problem: Problem, assert_contract: An
 
 @pytest.mark.slow
 def test_the_2d_flow_carries_the_start_to_the_law() -> None:
-    contract.test_exact_flow_carries_the_initial_density_to_the_exact_one(problem_of(TRIANGLE))
+    assert_carried = contract.test_exact_flow_carries_the_initial_density_to_the_exact_one
+    assert_carried(problem_of(TRIANGLE))
 
 
 # --- density and score against 60 digits -------------------------------------------------------------------------
