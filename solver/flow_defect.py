@@ -58,7 +58,12 @@ def architecture(problem: Problem, settings: Settings) -> dict[str, Any]:
     core = core_coefficient(problem.id, len(problem.degenerate_points) > 0)
     if settings.flow == "free":
         shape = {"velocity_embedding": [settings.width, 1], "time_embedding": [settings.width, 1]}
-        free = {"kind": "free", **shape, "hidden": [settings.width, settings.blocks], "activation": "silu"}
+        free: dict[str, Any] = {
+            "kind": "free",
+            **shape,
+            "hidden": [settings.width, settings.blocks],
+            "activation": "silu",
+        }
         free |= velocity_unit(problem)
         return {"flow": free if core is None else {**free, "core": core}}
     if settings.flow != "certified":

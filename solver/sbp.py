@@ -43,6 +43,9 @@ PARTICLES = {
 STEPS = {"anisotropic2d": 0.1, "rosenbluth3d": 0.2}
 MODERATE, MODERATE_STEPS = 4000, 100  # particles and steps on the command line
 
+INTEGRATORS = ("euler", "midpoint")
+OPTIMIZERS = ("adamax", "adam")
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -106,6 +109,18 @@ class Settings:
     log_density: bool = True
     keep: int = 1
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, known in (("integrator", INTEGRATORS), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        positive = ("particles", "dt", "width", "depth", "learning_rate", "iterations", "initial_rate", "keep")
+        wrong = [name for name in positive if not 0 < getattr(self, name) < math.inf]
+        wrong += [
+            name for name in ("batch", "minibatch", "noise", "initial_iterations") if not getattr(self, name) >= 0
+        ]
+        if wrong or not 0 <= self.average < 1:
+            raise ValueError(f"out of range: {', '.join(wrong) or 'average'}")
 
 
 # ---------------------------------------------------------------- network
@@ -317,10 +332,8 @@ class Learner:
         self.loss = math.nan
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
-        kinds = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam}
-        if self.settings.optimizer not in kinds:
-            raise ValueError(f"unknown optimizer {self.settings.optimizer!r}; known: {', '.join(kinds)}")
-        return kinds[self.settings.optimizer]([self.theta], lr=rate)
+        kind = torch.optim.Adam if self.settings.optimizer == "adam" else torch.optim.Adamax
+        return kind([self.theta], lr=rate)
 
     def learn(self, k: int, x: Array) -> NetworkScore:
         """Fit to the exact initial score (k = 0) or by implicit score matching."""
@@ -567,13 +580,13 @@ def evolve(
 ) -> ParticleSolution:
     """Particles from ``starts`` (n, d) with the score ``learn(k, x)`` at step k; ``rng`` draws the groups.
 
+    The midpoint rule learns the score of a step at its Euler predictor, O(dt^2) from where the particles then are.
+
     Raises
     ------
-    ValueError
-        For an unknown integrator.
+    ArithmeticError
+        If the midpoint rule does not converge: the step is too long.
     """
-    if settings.integrator not in ("euler", "midpoint"):
-        raise ValueError(f"unknown integrator {settings.integrator!r}; known: euler, midpoint")
     steps = max(1, math.ceil(float(problem.T - problem.t0) / settings.dt - 1e-9))
     times = np.linspace(float(problem.t0), float(problem.T), steps + 1)
     h = (times[-1] - times[0]) / steps

@@ -418,10 +418,20 @@ def test_rays_that_could_not_be_followed_leave_properness_open_and_those_that_tu
     assert PROPER.verdict({**facts, "proper_growth": np.array([np.nan, 0.5])}).outcome is Outcome.FAILS
 
 
-@pytest.mark.parametrize("choice", [replace(SMALL, integrator="rk5"), replace(SMALL, optimizer="sgd")])
-def test_unknown_names_are_refused(choice: Settings) -> None:
-    with pytest.raises(ValueError, match="unknown"):
-        solve(parse_problem("bkw2d:t0=1/2,T=1"), choice)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Settings(integrator="rk5"), "unknown integrator 'rk5'; known: euler, midpoint"),
+        (lambda: Settings(optimizer="sgd"), "unknown optimizer"),
+        (lambda: Settings(dt=0.0), "out of range: dt"),
+        (lambda: Settings(noise=-0.1), "out of range: noise"),
+        (lambda: Settings(average=1.0), "out of range: average"),
+        (lambda: Settings(learning_rate=float("nan")), "out of range: learning_rate"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(make: Callable[[], Settings], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 def test_a_run_satisfies_the_protocol_of_certify() -> None:

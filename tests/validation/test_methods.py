@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +156,8 @@ def test_the_density_of_the_exact_flow_is_the_exact_density() -> None:
 
 def test_steps_that_miss_a_snapshot_are_refused() -> None:
     for name, setup in SETUPS.items():
-        for quick in (False, True):
-            step = setup.step * size(name, "sbp", quick=quick).slower
+        for method, quick, paper in product(("sbp", "blob"), (False, True), (False, True)):
+            step = setup.step * size(name, method, quick=quick, paper=paper).slower
             steps, every = kept_steps(setup, step)
             assert steps * step == pytest.approx(setup.times[-1] - setup.times[0])
             assert steps % every == 0
