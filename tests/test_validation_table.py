@@ -150,7 +150,7 @@ def test_a_row_has_no_blank_cell() -> None:
     void = certificate("thm1", 0.2, 0.1, status=Status.VOID, statuses=(Status.VOID,) * 25, valid_until=-math.inf)
     text, _ = table.document([("a.pt", report(missing, void, certificate("thm3", 0.2, None)))], "x", 1.0)
     rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
-    assert len(rows) == 4
+    assert len(rows) == 6  # head and line of the overview, head and lines of the model
     for row in rows:
         assert all(cell.strip() for cell in row.strip("|").split("|")), row
     assert "needs drift_log_norm" in text
@@ -220,7 +220,11 @@ def test_one_command_judges_every_model_file_and_states_itself(models: Path, tmp
     text = output.read_text(encoding="utf-8")
     assert f"python -m validation.table -o {output} --models {models} --particle-rate explicit --times 3" in text
     assert re.search(r"in \d+ s of wall time", text)
-    assert text.count("\n## ") == 3
+    assert text.count("\n## ") == 4
+    overview = text.split("\n## ")[1]
+    assert overview.startswith("Overview")
+    for name in (table.BUDGET_OF, "bkw3d.pt"):
+        assert f"| {name} | bkw2d:t0=1/2,T=5 | 0.200 | - | CONDITIONAL | - | [-, -] |" in overview
     assert "96 comparisons, 0 contradictions." in text
     assert "Quick" not in text
 

@@ -12,7 +12,7 @@ f_t(v) = sum_k p_k (2 pi S)^{-d/2} e^{-(r - a rho_k)^2/2S} sum_l m_l e^{-tau l(l
 Accuracy. The series is cut where its terms fall below 1e-18 of the first; its absolute rounding error is about 1e-16 of
 its value at c = 1. Far out at short times f_t(v) is much smaller than that. Where it is by more than ``LOSS``, the
 average over the sphere is a quadrature of a positive integrand instead (``spread_mean``), right to 1e-12. Measured
-against 60 digits: relative errors of f and errors of S times the score below 2e-12 at all times where |v| < 6 in the
+against 80 digits: relative errors of f and errors of S times the score below 2e-12 at all times where |v| < 6 in the
 registered problem, and below 1e-10 everywhere.
 """
 

@@ -36,9 +36,9 @@ def rule_at(problem: Problem, t: float) -> Rule:
     if problem.d == 3 and not getattr(problem.initial, "isotropic", False):
         return finer_in_angle(lambda v: np.exp(solution.log_density(t, v)), np.append(edges, 1.2 * edges[-1]))
     fine = np.unique(np.concatenate([[0.0, 0.02, 0.08, 0.25, 0.5], edges, edges[-1] * np.linspace(0.1, 1.2, 12)]))
-    return polar_rule(
-        lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, 24 if problem.d == 2 else 12
-    )
+    isotropic = bool(getattr(problem.initial, "isotropic", False))
+    angles = {2: 24 if isotropic else 64, 3: 12}[problem.d]  # 24 alias with a triangle's symmetry
+    return polar_rule(lambda v: np.exp(solution.log_density(t, v)), problem.initial.mean(), fine, angles)
 
 
 def finer_in_angle(density, edges: np.ndarray) -> Rule:

@@ -1,4 +1,4 @@
-"""The exact law from a Gaussian mixture: against 60 digits, rotations, sampling, the equation and mass conservation."""
+"""The exact law from a Gaussian mixture: against 80 digits, rotations, sampling, the equation and mass conservation."""
 
 import math
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_the_2d_flow_carries_the_start_to_the_law() -> None:
     assert_carried(problem_of(TRIANGLE))
 
 
-# --- density and score against 60 digits -------------------------------------------------------------------------
+# --- density and score against 80 digits -------------------------------------------------------------------------
 
 
 def to_many_digits(m: MixtureLaw, v: np.ndarray) -> tuple[float, np.ndarray]:

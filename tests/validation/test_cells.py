@@ -159,7 +159,11 @@ def test_running_workers_are_ended_by_an_interrupt(
 
     monkeypatch.setattr(cells.time, "sleep", interrupted)
     began = time.monotonic()
-    states, complete = cells.make([_task("sbp")], tmp_path, begin=begin, stream=io.StringIO())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    try:
+        states, complete = cells.make([_task("sbp")], tmp_path, begin=begin, stream=io.StringIO())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not complete
     assert _outcomes(states) == {"sbp": "interrupted"}
     assert started[0].returncode not in (None, 0)
