@@ -689,7 +689,19 @@ def settings_for(problem: Problem, particles: int | None = None) -> Settings:
 
 
 def improved(settings: Settings) -> Settings:
-    """Ours: three times the rate, made safe against overfitting by a smoothed bootstrap, and the midpoint rule."""
+    """Ours: three times the rate, made safe against overfitting by a smoothed bootstrap, and the midpoint rule.
+
+    Relative Fisher divergence in percent, BKW 2D from t = 0, 10,000 particles, dt = 0.01, seed 0:
+
+    ==================  ====  ====  ====  ====  ====  ====  ====
+    t                   0.05   0.1   0.2   0.3   0.4   0.5   0.6
+    ``Settings()``      0.77  1.12  1.37  1.34  1.33  1.28  1.14
+    ``improved``        0.65  0.74  0.80  0.77  0.76  0.70  0.65
+    ==================  ====  ====  ====  ====  ====  ====  ====
+
+    The noise is a bias where the score is singular: 0.2 gives 2.7 at t = 0.05. A persistent Adam at the published rate
+    lags more than Adamax started anew (2.1 at t = 0.3).
+    """
     tolerance = max(settings.initial_tolerance, 5e-4)
     return replace(
         settings, learning_rate=3e-4, noise=0.1, integrator="midpoint", initial_rate=1e-3, initial_tolerance=tolerance

@@ -28,7 +28,18 @@ from certify.console import note, out, unwritable, write_text
 from certify.judge import judge
 from certify.options import Options, silent
 from certify.pushforward import push
-from certify.report.axes import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from certify.report.axes import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    log10,
+    log_range,
+    set_log_axis,
+)
 from certify.report.svg import drawing, render
 from certify.run import Run
 from certify.text import clean
@@ -309,26 +320,24 @@ def figure(name: str, study: Study, rows: Sequence[Row], quick: bool) -> str:
     with drawing(f"convergence-{name}"):
         from matplotlib.figure import Figure
 
-        canvas = Figure(figsize=(6.2 * len(panels), 4.6), layout="constrained")
+        canvas = Figure(figsize=(5.6 * len(panels), 5.4), layout="constrained")
         for ax, panel in zip(np.atleast_1d(canvas.subplots(1, len(panels))), panels, strict=True):
             chosen = [r for r in rows if not study.split or r[study.split] == panel]
             x = np.array([r[study.x] for r in chosen])
+            drawn = []
             for color, (column, label) in zip(PALETTE, study.curves.items(), strict=False):
-                y = np.array([r[column] for r in chosen])
-                good = np.isfinite(y) & (y > 0)
-                if good.any():
-                    ax.plot(x[good], y[good], marker="o", ms=3.5, color=color, label=label)
+                drawn.append(log10(np.array([r[column] for r in chosen])))
+                ax.plot(np.log10(x), drawn[-1], marker="o", ms=3.5, color=color, label=label)
             if name == "particles":
-                anchor = float(chosen[0]["w1_floor"])
-                for power, style in ((1 / 2, ":"), (1 / 3, "--")):
-                    ax.plot(
-                        x, anchor * (x / x[0]) ** -power, style, color=GREY, lw=1, label=f"slope -1/{1 / power:.0f}"
-                    )
-            ax.set_xscale("log")
-            ax.set_yscale("log")
+                for power, style in ((2, ":"), (3, "--")):
+                    y = log10(chosen[0]["w1_floor"] * (x / x[0]) ** (-1 / power))
+                    ax.plot(np.log10(x), y, style, color=GREY, lw=1, label=f"slope -1/{power}")
+            ax.set_xticks(np.log10(x), [f"{value:.3g}" for value in x])
+            if any(np.isfinite(y).any() for y in drawn):
+                set_log_axis(ax, *log_range(drawn))
             ax.set_xlabel(study.x)
             ax.set_title(f"{int(panel)}D" if study.split else "", loc="left")
-            ax.legend(fontsize=8, frameon=False)
+            ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
         canvas.suptitle(f"{study.caption}{' (QUICK)' if quick else ''}", x=0.02, ha="left", fontsize=10)
         return render(canvas, f"convergence-{name}", study.caption)
 

@@ -45,6 +45,8 @@ NOTES = (
     "Errors at the last time. M: particles the method's own protocol gives the kernel estimate (fresh samples through "
     "a flow, tracers, its own particles), with the floor of M independent exact samples in brackets; of N: from its N "
     "particles alone, where they are fewer. L2 of the density: by change of variables, without a kernel.",
+    "Trajectory: in brackets the N-body system of the 1,000 common particles with the exact score; flows and methods "
+    "with more particles may lie below.",
     "W1, W2: cloud of the common particles against the cloud of their exact characteristics (same starts); in brackets "
     "two independent exact samples of that size. The W1 floor is what no N points, however placed and weighted, can be "
     "nearer to the density (TRANSPORT section 4.2): more particles help there and nowhere else.",

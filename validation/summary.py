@@ -20,7 +20,8 @@ Record = Mapping[str, Any]
 NOTES = (
     "Relative L2 and trajectory errors are norms, the Fisher divergence a ratio of squares. In brackets the noise "
     "floor: what as many independent samples of the exact law show (KDE; two samples against each other for W1 and "
-    "W2), and for the trajectory what the N-body system with the exact score and the same time step shows.",
+    "W2), and for the trajectory what the N-body system of the common particles alone shows with the exact score and "
+    "the same time step: flows and methods with more particles may lie below.",
     "W1 and W2 compare the cloud of the common particles with the cloud of their exact characteristics: the starts are "
     "the same, so the values may lie far below the floor, and say nothing about how well any cloud of that size "
     "represents a density. Blob particles start on a grid, not at random: its KDE error may lie below the floor too.",
