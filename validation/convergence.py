@@ -42,7 +42,7 @@ from certify.report.axes import (
 )
 from certify.report.svg import drawing, render
 from certify.run import Run
-from certify.text import clean
+from certify.text import clean, split_hint
 from theory.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from theory.problem import Problem
 from theory.problems import parse_problem
@@ -380,7 +380,8 @@ def _main(given: list[str]) -> int:
     for name in arguments.studies:
         if name not in STUDIES:
             known = ", ".join(STUDIES)
-            raise UserError("E400", f"unknown study {clean(name, 60)!r}{near(name, list(STUDIES))}", f"Known: {known}.")
+            cause = f"unknown study {clean(name, 60)!r}{near(name, list(STUDIES))}"
+            raise UserError("E400", *split_hint(cause, f"Known: {known}."))
     folder = arguments.output or Path("runs/convergence-quick" if arguments.quick else "runs/convergence")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -54,4 +54,4 @@ def test_a_study_is_written_with_all_its_digits_and_drawn_with_plain_ticks() -> 
 
 def test_an_unknown_study_is_exit_code_2_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert convergence.main(["widht"]) == 2
-    assert "Did you mean" in capsys.readouterr().err
+    assert "Did you mean 'width'?" in capsys.readouterr().err
