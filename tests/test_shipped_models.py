@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from certify import cli
+from certify.api import certify as certify_with_references
 from certify.api import load_run, problem_of
 from certify.judge import judge
 from certify.options import Options
@@ -144,3 +145,24 @@ def test_two_samples_of_one_law_are_reported_as_not_resolved_and_a_kde_is_mostly
     upper = report.measured["l2_kde"].upper
     assert upper is not None
     assert 0.1 < upper.last() < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bkw2d", "bkw3d", "gaussian_mixture3d", "truncated2d-t05"])
+def test_s1_says_something_on_every_maxwell_benchmark(name: str) -> None:
+    s1 = _judge(f"{name}-flow-defect.pt", quick=True)["stability_w2"]
+    assert s1.status is Status.CONDITIONAL
+    assert s1.log_trivial is not None
+    assert s1.log_bound is not None
+    assert s1.log_bound[-1] < s1.log_trivial[-1]
+    assert not s1.oracle
+
+
+@pytest.mark.slow
+def test_s1_is_vacuous_on_a_long_coulomb_window_and_its_reference_gives_a_measured_error() -> None:
+    run = load_run(str(MODELS / "anisotropic2d-flow-defect.pt"))
+    report = certify_with_references(run, problem_of(run), replace(SMALL, certificates=("stability_w2",), quick=True))
+    assert report.certificates[0].status is Status.VACUOUS
+    upper = report.measured["w2"].upper
+    assert upper is not None
+    assert 0 < upper.last() < 0.01

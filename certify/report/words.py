@@ -379,9 +379,9 @@ def measured_line(report: Report) -> str:
     found = []
     for key in ("w1", "w2", "l1"):
         one = report.measured.get(key)
-        if one is not None:
-            text = numbers.enclosure(*(None if e is None else e.last() for e in (one.lower, one.upper)))
-            found.append(f"{SHORT.get(key, key)} {text}")
+        low, high = (None, None) if one is None else (None if e is None else e.last() for e in (one.lower, one.upper))
+        if one is not None and not (key == "l1" and low == 0 and high == 2):  # which every distance is between
+            found.append(f"{SHORT.get(key, key)} {numbers.enclosure(low, high)}")
     if not found:
         return ""
     against = measured_against(report) or "an exact or reference solution"
