@@ -57,6 +57,7 @@ def test_every_verdict_is_the_recorded_one(quick: tuple[int, str, float]) -> Non
     assert f"{len(CHECKS)} statement(s): every verdict as recorded" in text
 
 
+@pytest.mark.slow  # a time says nothing beside other work
 def test_a_quick_run_takes_less_than_a_minute_of_one_core(quick: tuple[int, str, float]) -> None:
     assert quick[2] < 60
 
