@@ -567,7 +567,39 @@ class StepField:
         if not self.middles:
             return x + h * self.drift(k, x)
         mean = Mean(self.scores[k], self.scores[k + 1])
-        return 2 * tracer_midpoint(x, h, lambda y: self.middles[k].at(y, mean.at(y))) - x
+        return 2 * self._middle(k, x, mean) - x
+
+    def _middle(self, k: int, x: Array, mean: Mean) -> Array:
+        h = self.times[k + 1] - self.times[k]
+        return tracer_midpoint(x, h, lambda y: self.middles[k].at(y, mean.at(y)))
+
+    def growth(self, k: int, x: Array) -> Array:
+        """Divergence (n,) of the drift that carries tracers from step k to the next: what log f loses per time."""
+        if not self.middles:
+            return drift_divergence(self.clouds[k], x, *self.scores[k].jet(x))
+        mean = Mean(self.scores[k], self.scores[k + 1])
+        y = self._middle(k, x, mean)
+        return drift_divergence(self.middles[k], y, *mean.jet(y))
+
+
+def carried_density(solution: ParticleSolution, points: Array) -> tuple[Array, Array]:
+    """Points carried through a solved run as tracers, and log f along them, at the times kept: (m, n, d) and (m, n).
+
+    With the nodes of a rule of f_t0 as points this gives integrals of the density that the run carries. A mean over its
+    own random particles cannot: where f_t0 vanishes (BKW 2D from t = 0, at v = 0) f^2/g has infinite variance, and the
+    few particles that start there decide.
+    """
+    field = solution.field
+    if not isinstance(field, StepField):
+        raise TypeError(f"no density carried by a {type(field).__name__}")
+    x, log_f, at = points, solution.problem.initial.log_density(points), {}
+    for k, t in enumerate(field.times):
+        at[float(t)] = x, log_f
+        if k + 1 < len(field.times):
+            log_f = log_f - (field.times[k + 1] - t) * field.growth(k, x)
+            x = field.advance(k, x)
+    found, logs = zip(*(at[float(t)] for t in solution.times), strict=True)
+    return np.array(found), np.array(logs)
 
 
 def evolve(

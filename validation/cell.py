@@ -41,7 +41,7 @@ TRANSPORT_DRAWS = 3
 # inverting a flow for the slices: start velocities, how far half of them are stretched so that they fill the tails, and
 # how far from all images, in standard deviations, a point is given up
 SEEDS_OF_INVERSION, STRETCH, REACH = 4000, 1.3, 0.3
-LOST = 1e-3  # mass of f0 on which a density may be meaningless (det J <= 0) before the metric is refused
+LOST = 1e-3  # mass of f0 on which a density may be meaningless before the metric is refused
 
 
 @dataclass(frozen=True)
@@ -190,33 +190,33 @@ def measure(outcome: Outcome, truth: Truth, seed: int) -> tuple[dict[str, Any], 
 
 
 def _density(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[str, str]) -> None:
-    """Relative L2 error of the density by change of variables, where the method carries one."""
-    own, carried = outcome.own, None if outcome.own is None else outcome.own.log_density
-    if own is not None and carried is not None:
-        found["l2_density"] = _each(
-            len(own.x),
-            lambda k: metrics.l2_change_of_variables(carried[k], truth.log_density(k, own.x[k]), own.weights),
-        )
-    elif outcome.run is not None:
-        rule, times = truth.problem.rule(), np.array(truth.setup.times)
-        start, values = truth.problem.initial.log_density(rule.nodes), []
-        for k in range(len(times)):
-            jets = outcome.run.jets(times[k : k + 1], rule.nodes)
-            if jets is None:
-                why["l2_density"] = "the flow has no derivatives"
-                return
-            det = jets.det()[0]
-            good = (det > 0) & np.isfinite(start)
-            lost = float(rule.weights[~good].sum())
-            if lost > LOST:
-                why["l2_density"] = f"det J <= 0 on {lost:.1%} of f0 at t = {times[k]:g}: T is not injective"
-                return
-            at = jets.value[0][good]
-            log = start[good] - np.log(det[good])
-            values.append(metrics.l2_change_of_variables(log, truth.log_density(k, at), rule.weights[good]))
-        found["l2_density"] = values
-    else:
+    """Relative L2 error of the density by change of variables over a rule of f_t0, where the method carries one."""
+    if outcome.run is None and outcome.carried is None:
         why.setdefault("l2_density", "the method carries no density")
+        return
+    rule, times = truth.problem.rule(), np.array(truth.setup.times)
+    if outcome.carried is not None:
+        images, logs = outcome.carried(rule.nodes)
+    elif outcome.run is not None:
+        jets = [outcome.run.jets(times[k : k + 1], rule.nodes) for k in range(len(times))]
+        if any(j is None for j in jets):
+            why["l2_density"] = "the flow has no derivatives"
+            return
+        images = np.concatenate([j.value for j in jets if j is not None])
+        with np.errstate(invalid="ignore", divide="ignore"):  # det J <= 0: no density there, counted below
+            log_det = np.log(np.concatenate([j.det() for j in jets if j is not None]))
+        logs = truth.problem.initial.log_density(rule.nodes) - log_det
+    values = []
+    for k, t in enumerate(times):
+        good = np.isfinite(logs[k]) & np.isfinite(images[k]).all(axis=1)
+        lost = float(rule.weights[~good].sum())
+        if lost > LOST:
+            reason = "det J <= 0, T is not injective" if outcome.carried is None else "nodes run away"
+            why["l2_density"] = f"no density on {lost:.1%} of f0 at t = {t:g}: {reason}"
+            return
+        exact = truth.log_density(k, images[k][good])
+        values.append(metrics.l2_change_of_variables(logs[k][good], exact, rule.weights[good]))
+    found["l2_density"] = values
 
 
 def _floors(outcome: Outcome, truth: Truth, seed: int) -> dict[str, Any]:

@@ -40,13 +40,12 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Own:
-    """A particle method's own particles at the snapshots: x, scores, drifts (m, n, d), weights (n,), log_density."""
+    """A particle method's own particles at the snapshots: x, scores, drifts (m, n, d), weights (n,)."""
 
     x: Array
     score: Array
     drift: Array
     weights: Array
-    log_density: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,9 @@ class Outcome:
         Spent beforehand on the model; None if there is none.
     on_cells : tuple or None
         Points (g, d) and the method's own reconstruction of the density there, (m, g).
+    carried : callable or None
+        For points (q, d) of f_t0: where the method takes them, (m, q, d), and the logarithm of its density there,
+        (m, q). Called when measuring, so that its time is not the method's.
     """
 
     x: Array
@@ -89,6 +91,7 @@ class Outcome:
     not_available: Mapping[str, str] = field(default_factory=dict)
     training_seconds: float | None = None
     on_cells: tuple[Array, Array] | None = None
+    carried: Callable[[Array], tuple[Array, Array]] | None = None
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:
@@ -325,10 +328,9 @@ def _sbp(job: Job) -> Outcome:
 
     problem, n = job.problem, len(job.starts)
     steps, every = kept_steps(job.setup, job.step)
-    # by pair sums the divergence of the drift would take longer than the method itself
-    carried = problem.kernel.is_maxwell
+    # the density is carried along nodes afterwards (``carried``), not along the particles
     settings = dataclasses.replace(
-        sbp.settings_for(problem, job.size.particles), dt=job.step, keep=every, log_density=carried
+        sbp.settings_for(problem, job.size.particles), dt=job.step, keep=every, log_density=False
     )
     rest = problem.initial.sample(max(job.size.particles - n, 0), generator(job.seed, OWN))
 
@@ -337,19 +339,26 @@ def _sbp(job: Job) -> Outcome:
 
     solution = sbp.solve(problem, settings, seed=job.seed, starts=np.concatenate([job.starts, rest]), progress=report)
     own = _at_snapshots(solution, job.times)
-    missing = (
-        {}
-        if own.log_density is not None
-        else {"l2_density": "the density along its particles is carried for the Maxwell kernel only"}
-    )
+
+    def carried(points: Array) -> tuple[Array, Array]:
+        x, log_f = sbp.carried_density(solution, points)
+        k = _kept(solution, job.times)
+        return x[k], log_f[k]
+
     return Outcome(
-        own.x[:, :n], own.score[:, :n], own.drift[:, :n], own.x, steps=steps, own=own,
-        settings=dict(solution.settings) | {"kde": "its own particles"}, not_available=missing,
+        own.x[:, :n], own.score[:, :n], own.drift[:, :n], own.x, steps=steps, own=own, carried=carried,
+        settings=dict(solution.settings) | {"kde": "its own particles"},
     )  # fmt: skip
 
 
 def _at_snapshots(solution: Any, times: Array) -> Own:
-    """A solver's own particles at the snapshots.
+    """A solver's own particles at the snapshots."""
+    k = _kept(solution, times)
+    return Own(solution.positions[k], solution.scores[k], solution.velocities[k], solution.weights)
+
+
+def _kept(solution: Any, times: Array) -> Array:
+    """Which of the times a solver kept are the snapshots (m,).
 
     Raises
     ------
@@ -359,8 +368,7 @@ def _at_snapshots(solution: Any, times: Array) -> Own:
     k = np.abs(solution.times - times[:, None]).argmin(axis=1)
     if np.abs(solution.times[k] - times).max() > 1e-9 * (times[-1] - times[0]):
         raise ValueError("the solver did not keep its particles at a snapshot")
-    carried = None if solution.log_density is None else solution.log_density[k]
-    return Own(solution.positions[k], solution.scores[k], solution.velocities[k], solution.weights, carried)
+    return np.asarray(k)
 
 
 _SOLVERS: Mapping[str, Callable[..., Outcome]] = {

@@ -27,6 +27,7 @@ from solver.sbp import (
     NetworkScore,
     Settings,
     Shape,
+    carried_density,
     diagnostics,
     drift_divergence,
     evolve,
@@ -259,6 +260,22 @@ def test_log_densities_follow_the_determinant_of_the_map_of_tracers(kernel: str,
     observed = np.log2(np.array(gaps[:-1]) / gaps[1:])
     assert np.all((observed > order - 0.25) & (observed < order + 0.35))
     assert gaps[-1] <= (3e-2 if order == 1 else 5e-4)
+
+
+@pytest.mark.parametrize("kernel", ["maxwell", "mollified-coulomb"])
+@pytest.mark.parametrize("integrator", ["euler", "midpoint"])
+def test_nodes_carried_afterwards_have_the_density_the_particles_carried(kernel: str, integrator: str) -> None:
+    problem = parse_problem("bkw2d:t0=1/2,T=1")
+    if kernel != "maxwell":
+        problem = replace(problem, kernel=mollified_coulomb(2, 0.5, 0.5))
+    starts = problem.initial.sample(9, np.random.default_rng(4))
+    solution = with_network(problem, Settings(dt=1 / 8, integrator=integrator, keep=2), starts)
+    x, log_f = carried_density(solution, starts)
+    assert x == pytest.approx(solution.positions, abs=1e-12)
+    assert log_f == pytest.approx(solution.log_density, abs=1e-11)
+    alone, log_alone = carried_density(solution, starts[3:4])  # a node does not depend on the others
+    assert alone == pytest.approx(x[:, 3:4], abs=1e-12)
+    assert log_alone == pytest.approx(log_f[:, 3:4], abs=1e-12)
 
 
 @pytest.mark.parametrize(("integrator", "order"), [("euler", 1), ("midpoint", 2)])
