@@ -57,7 +57,7 @@ def _jump(problem: Problem) -> str:
 
 def table() -> list[str]:
     """All problems, one a line."""
-    head = ("id", "d", "kernel", "C", "window", "exact", "Lip score at t0", "jump")
+    head = ("id", "d", "kernel", "C", "window", "exact", "Lip score at t0 <=", "jump")
     rows = [head]
     for family in PROBLEMS.values():
         p = family()
@@ -89,11 +89,11 @@ def _score_lipschitz(problem: Problem) -> list[str]:
         return _item(head, "not checkable, there is no exact solution to ask")
     at_start = problem.exact.score_lipschitz(float(problem.t0))
     if math.isfinite(at_start):
-        return _item(head, f"holds; the exact score is Lipschitz from t0 on (Lip {rounded_up(at_start)} at t0)")
+        return _item(head, f"holds; the exact score is Lipschitz from t0 on (Lip at most {rounded_up(at_start)} at t0)")
     later = _later_start(problem.exact, problem.t0, problem.T)
     value = rounded_up(problem.exact.score_lipschitz(float(later)))
     text = f"fails on this window, the exact score is not Lipschitz at t0 = {problem.t0} (infinite); "
-    return _item(head, text + f"holds on {problem.id}:t0={later} (Lip {value} there)")
+    return _item(head, text + f"holds on {problem.id}:t0={later} (Lip at most {value} there)")
 
 
 def _hypotheses(problem: Problem) -> list[str]:
@@ -139,7 +139,7 @@ def detail(spec: str) -> list[str]:
     else:
         growth = log_rounded_up(2 * p.kernel.kappa * float(p.T - p.t0))
         lines.append(f"             S1 multiplies early defects by up to e^(2 kappa' (T - t0)) = {growth}")
-    known = "none" if p.exact is None else "density, score, drift and flow in closed form"
+    known = "none" if p.exact is None else "density, score, drift and flow are known"
     lines.append(f"  exact      {known}")
     lines += textwrap.wrap(f"source     {p.source}", WIDTH, initial_indent="  ", subsequent_indent=" " * 13)
     for text in p.degeneracies:

@@ -103,6 +103,11 @@ def test_change_of_variables_gives_the_l2_error_of_two_gaussians() -> None:
     log_g, log_f = -r2 / (2 * a * a) - math.log(2 * math.pi * a * a), -r2 / 2 - math.log(2 * math.pi)
     expected = math.sqrt((1 / (4 * a * a) + 1 / 4 - 1 / (1 + a * a)) / (1 / 4))
     assert metrics.l2_change_of_variables(log_g, log_f, weights) == pytest.approx(expected, rel=1e-9)
+    # a node far out where g is next to nothing and f is not, or the other way round: f/g would overflow
+    for far_g, far_f in ((-900.0, -200.0), (-20.0, -math.inf)):
+        log_g1, log_f1, w1 = (np.append(a, b) for a, b in ((log_g, far_g), (log_f, far_f), (weights, 1e-300)))
+        assert metrics.l2_change_of_variables(log_g1, log_f1, w1) == pytest.approx(expected, rel=1e-9)
+    assert metrics.l2_change_of_variables(log_f, log_f, weights) == 0.0
 
 
 @given(st.floats(0.01, 3.0), st.integers(0, 100))
