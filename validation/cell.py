@@ -41,6 +41,7 @@ TRANSPORT_DRAWS = 3
 # inverting a flow for the slices: start velocities, how far half of them are stretched so that they fill the tails, and
 # how far from all images, in standard deviations, a point is given up
 SEEDS_OF_INVERSION, STRETCH, REACH = 4000, 1.3, 0.3
+UNRESOLVED = 0.02  # share of the particles at which a reference may have no score before the metric is refused
 LOST = 1e-3  # mass of f0 on which a density may be meaningless before the metric is refused
 
 
@@ -177,16 +178,28 @@ def measure(outcome: Outcome, truth: Truth, seed: int) -> tuple[dict[str, Any], 
             found["l2_own"] = _each(m, lambda k: metrics.relative_l2(values[k], truth.density(k, points)))
     else:
         why |= dict.fromkeys(("l2_kde", "trajectory", "w1", "w2", "l2_density"), truth.method)
-    if truth.exact is None:
-        why["fisher_divergence"] = "no exact score"
-    elif outcome.score is None:
-        why["fisher_divergence"] = why.get("score", "the method has no score")
-    else:
-        own = outcome.score
-        found["fisher_divergence"] = _each(
-            m, lambda k: metrics.fisher_divergence(own[k], np.asarray(truth.score(k, outcome.x[k])))
-        )
+    _fisher(outcome, truth, found, why)
     return found, _floors(outcome, truth, seed), why
+
+
+def _fisher(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[str, str]) -> None:
+    """Relative Fisher divergence at the common particles, where there is a score to compare with."""
+    own = outcome.score
+    if own is None:
+        why["fisher_divergence"] = why.get("score", "the method has no score")
+        return
+    values = []
+    for k, t in enumerate(truth.setup.times):
+        exact = truth.score(k, outcome.x[k])
+        if exact is None:
+            why["fisher_divergence"] = truth.method
+            return
+        lost = float(np.mean(np.isnan(exact).any(axis=1)))
+        if lost > UNRESOLVED:
+            why["fisher_divergence"] = f"the reference resolves no score at {lost:.0%} of the particles at t = {t:g}"
+            return
+        values.append(metrics.fisher_divergence(own[k], exact))
+    found["fisher_divergence"] = values
 
 
 def _density(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[str, str]) -> None:
@@ -283,8 +296,9 @@ def reference_cell(task: Task, truth: Truth, starts: Array) -> tuple[dict[str, A
     axis, mean = setup.axes(1)[0], problem.initial.mean()
     arrays: dict[str, Array] = {"axis": axis, "x": truth.paths, "path_error": truth.path_error}
     for name, field in (("score", truth.score), ("drift", truth.drift)):
-        if truth.exact is not None:
-            arrays[name] = np.stack([np.asarray(field(k, truth.paths[k])) for k in range(m)])
+        values = [field(k, truth.paths[k]) for k in range(m)]
+        if all(v is not None for v in values):
+            arrays[name] = np.stack([np.asarray(v) for v in values])
     if truth.known:
         arrays |= profiles.of_truth(truth)
     covariance = problem.initial.covariance()
@@ -373,7 +387,7 @@ def run(task: Task, folder: Path, progress: Callable[[str, int, int], None]) -> 
         truth = truth_of(setup, problem, starts)
         record |= _cost(began, base) | {"particles": len(starts), "kde_particles": None, "steps": None}
         arrays, found, floor = reference_cell(task, truth, starts)
-        why: Mapping[str, str] = {} if truth.exact is not None else {"score": "no exact score"}
+        why: Mapping[str, str] = {} if "score" in arrays else {"score": truth.method}
         record["solution"] = {"method": truth.method, "path_error": list(truth.path_error)}
     else:
         outcome = solve(Job(setup, task.method, task.size, seed, Path(task.models), starts, progress))

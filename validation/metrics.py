@@ -106,8 +106,9 @@ def momentum(x: Array, start: Array, weights: Array | None = None) -> float:
 
 
 def fisher_divergence(score: Array, exact: Array) -> float:
-    """Relative Fisher divergence sum |s - s*|^2 / sum |s*|^2, not square-rooted."""
-    return float(np.sum((score - exact) ** 2) / np.sum(exact**2))
+    """Relative Fisher divergence sum |s - s*|^2 / sum |s*|^2, not square-rooted; NaN rows of s* are left out."""
+    known = np.isfinite(exact).all(axis=1)
+    return float(np.sum((score - exact)[known] ** 2) / np.sum(exact[known] ** 2))
 
 
 def entropy_rate(drift: Array, score: Array, weights: Array | None = None) -> float:

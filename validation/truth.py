@@ -15,6 +15,9 @@ from validation.metrics import grid_points
 from validation.plan import Setup
 
 WIDER, MARGIN = 1.4, 1.1  # covariance of the proposal of rejection sampling, and margin of its limit
+SIXTH_ORDER = (3 / 4, -3 / 20, 1 / 60)  # central differences of f(x + jh) - f(x - jh), times 1/h
+STEP = 0.02  # their step in velocity, in standard deviations of f0; in time, a share of the window
+RESOLVED = 30.0  # a reference has a score where its density is so many times its own estimated error
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,16 @@ class Truth:
         return self._grid[k]
 
     def score(self, k: int, v: Array) -> Array | None:
-        """Exact score at v (n, d), or None."""
-        return None if self.exact is None else self.exact.score(self.setup.times[k], v)
+        """Exact score at v (n, d); that of a reference by differences, NaN where it does not resolve f; or None."""
+        if self.exact is not None:
+            return self.exact.score(self.setup.times[k], v)
+        if self.reference is None:
+            return None
+        h = STEP * math.sqrt(float(np.trace(self.problem.initial.covariance())) / self.problem.d)
+        lost = ~(self.density(k, v) > RESOLVED * float(self.reference.density_error[k]))
+        with np.errstate(invalid="ignore"):
+            found = gradient(lambda y: self.log_density(k, y), v, h)
+        return np.where(lost[:, None], np.nan, found)
 
     def drift(self, k: int, v: Array) -> Array | None:
         """Exact drift at v (n, d), or None."""
@@ -89,14 +100,37 @@ class Truth:
         return rejection(lambda v: self.density(k, v), *moments, n, rng)
 
     def entropy_rate(self) -> Array | None:
-        """dH/dt = E U.s at the snapshots, by quadrature over f_t0 along the exact flow; None without one."""
+        """dH/dt at the snapshots: E U.s by quadrature along the exact flow, or by differences of a reference's H."""
         if self.exact is None:
-            return None
+            return None if self.reference is None else self._entropy_differences()
         rule, rates = self.problem.rule(), []
         for t in self.setup.times:
             x = self.exact.flow(t, rule.nodes)
             rates.append(rule.weights @ np.sum(self.exact.drift(t, x) * self.exact.score(t, x), axis=1))
         return np.array(rates)
+
+    def _entropy_differences(self) -> Array | None:
+        """Derivatives at the snapshots of parabolas through three values of H."""
+        from solver.references import reference_for
+
+        times = np.array(self.setup.times)
+        h = STEP * np.diff(times).min()
+        centres = np.clip(times, times[0] + h, times[-1] - h)
+        every = np.unique(np.concatenate([centres - h, centres, centres + h]))
+        found = reference_for(self.problem, every, self.problem.initial.mean()[None])
+        if found is None:
+            return None
+        low, middle, high = (found.entropy[np.searchsorted(every, centres + s)] for s in (-h, 0.0, h))
+        return np.asarray((high - low) / (2 * h) + (times - centres) * (high - 2 * middle + low) / h**2)
+
+
+def gradient(function: Callable[[Array], Array], v: Array, h: float) -> Array:
+    """Gradient (n, d) at v (n, d) of a function (k, d) -> (k,), by central differences of order 6."""
+    columns = []
+    for axis in np.eye(v.shape[1]):
+        pairs = [(w, j * h * axis) for j, w in enumerate(SIXTH_ORDER, start=1)]
+        columns.append(sum(w * (function(v + e) - function(v - e)) for w, e in pairs) / h)
+    return np.stack(columns, axis=1)
 
 
 def rejection(
