@@ -588,7 +588,10 @@ def test_the_headline_quotes_the_interval_of_the_best_status_and_closest_ends() 
     [
         (bracket(), "W1 between 0.00110 and 0.00510 (CONDITIONAL, no exact solution used)"),
         (bracket(lower=None), "W1 at most 0.00510 (CONDITIONAL; no exact solution used; lower end not available"),
-        (bracket(upper=math.inf), "W1 at least 0.00110 (CONDITIONAL; no exact solution used; upper end not available"),
+        (
+            bracket(upper=math.inf),
+            "W1 at least 0.00110 (lower end numerical; no exact solution used; upper end not available",
+        ),
         (bracket("l1", upper=math.inf, lower=None), "L1 distance neither bounded above nor below (CONDITIONAL;"),
         (
             bracket(lower=0.0060),

@@ -42,6 +42,7 @@ TRANSPORT_DRAWS = 3
 # how far from all images, in standard deviations, a point is given up
 SEEDS_OF_INVERSION, STRETCH, REACH = 4000, 1.3, 0.3
 UNRESOLVED = 0.02  # share of the particles at which a reference may have no score before the metric is refused
+NEGLIGIBLE = 1e-9  # mass of f0 on the nodes left out: thrown into the bulk, one from far out would spoil the integral
 LOST = 1e-3  # mass of f0 on which a density may be meaningless before the metric is refused
 
 
@@ -220,9 +221,12 @@ def _density(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[st
             log_det = np.log(np.concatenate([j.det() for j in jets if j is not None]))
         logs = truth.problem.initial.log_density(rule.nodes) - log_det
     values = []
+    order = np.argsort(rule.weights)
+    heavy = np.empty(len(order), dtype=np.bool_)
+    heavy[order] = np.cumsum(rule.weights[order]) > NEGLIGIBLE
     for k, t in enumerate(times):
-        good = np.isfinite(logs[k]) & np.isfinite(images[k]).all(axis=1)
-        lost = float(rule.weights[~good].sum())
+        good = heavy & np.isfinite(logs[k]) & np.isfinite(images[k]).all(axis=1)
+        lost = float(rule.weights[heavy & ~good].sum())
         if lost > LOST:
             reason = "det J <= 0, T is not injective" if outcome.carried is None else "nodes run away"
             why["l2_density"] = f"no density on {lost:.1%} of f0 at t = {t:g}: {reason}"

@@ -302,7 +302,10 @@ def between(bracket: Bracket) -> str:
 def bracket_source(bracket: Bracket) -> str:
     """Status, what was used, and which end is missing and why."""
     low, high = ends(bracket)
-    parts = ["CONTRADICTED: the lower end is above the upper" if crossed(bracket) else bracket.status.name]
+    status = bracket.status.name
+    if high is None and low is not None and bracket.lower is not None:  # the status is that of the upper end
+        status = f"lower end {bracket.lower.rigor.label}"
+    parts = ["CONTRADICTED: the lower end is above the upper" if crossed(bracket) else status]
     parts.append("no exact solution used" if oracle_free(bracket) else "the exact solution is used")
     if low is None:
         parts.append("lower end not available: no estimator provides it for this model and problem")
