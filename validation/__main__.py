@@ -8,6 +8,7 @@ a cell failed, 2 for a wrong command line, 5 if the output cannot be written, 13
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def _parser() -> Parser:
     parser.add_argument("--jobs", type=whole(1, 64), default=2, help="cells at a time (%(default)s)")
     parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="(%(default)s)")
     parser.add_argument("--no-figures", action="store_true", help="tables only")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="copy tables and small figures there as well")
     return parser
 
 
@@ -94,6 +96,11 @@ def _main(given: list[str]) -> int:
         return EXIT_INTERRUPTED
     if not arguments.no_figures:
         _figures(folder)
+    if arguments.publish:
+        try:
+            publish(folder, arguments.publish)
+        except OSError as error:
+            raise unwritable(arguments.publish, error) from None
     failed = [s for s in states if s.outcome == cells.FAILED]
     for state in failed:
         note(f"validation: {state.task.name} failed: {state.reason}")
@@ -106,6 +113,16 @@ def _figures(folder: Path) -> None:
     draw: Callable[[Path, Path], object] = figures.draw
     draw(folder, folder / "figures")
     out(f"figures: {folder / 'figures'}")
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Copy what is fit for a repository: the tables, captions and PNGs; SVGs and the numbers of figures stay behind."""
+    found = [folder / name for name in ("summary.md", "errors.csv")]
+    for path in [*found, folder / "figures" / "figures.md", *sorted((folder / "figures").glob("*.png"))]:
+        if path.is_file():
+            place = target / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 if __name__ == "__main__":

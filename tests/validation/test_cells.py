@@ -244,7 +244,9 @@ def test_the_command_writes_its_tables_and_says_by_its_exit_code_what_became_of_
 
     monkeypatch.setattr(cells, "make", make)
     given = ["bkw2d", "--methods", "flow-defect", "-o", str(tmp_path), "--no-figures"]
-    assert command.main(given) == code
+    public = tmp_path / "public"
+    assert command.main([*given, "--publish", str(public)]) == code
+    assert complete == (public / "summary.md").is_file() == (public / "errors.csv").is_file()
     assert "0.5 (0.125)" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert (tmp_path / "errors.csv").is_file()
 

@@ -35,7 +35,15 @@ def draw(folder: Path, out: Path, numbers: Collection[int] | None = None) -> lis
         raise UserError("E400", f"no folder {clean(folder)}", "Give the one that the experiments were written to")
     found = sheets(folder)
     chosen = [spec for spec in SPECS if numbers is None or spec.number in numbers]
-    text = ["# Figures", "", *captions.methods_table(found, dict.fromkeys(spec.problem for spec in chosen)), ""]
+    beside = "Beside each PNG the same as SVG and its numbers as CSV are written."
+    text = [
+        "# Figures",
+        "",
+        beside,
+        "",
+        *captions.methods_table(found, dict.fromkeys(spec.problem for spec in chosen)),
+        "",
+    ]
     if extra := strangers(found):
         text += [f"Cells that no figure draws: {', '.join(extra)}.", ""]
     written: list[Path] = []

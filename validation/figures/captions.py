@@ -211,7 +211,7 @@ def caption(spec: Spec, sheet: Sheet, rows: Rows) -> list[str]:
         f"{METHODS[m].label} {' / '.join(_number(c.info.get(n)) for n in ('particles', 'kde_particles'))}"
         for m, c in sheet.run.items()
     ]
-    lines = [f"## {spec.heading}{QUICK if sheet.quick else ''}", "", f"![{spec.title}]({spec.id}.svg)", "", spec.shows]
+    lines = [f"## {spec.heading}{QUICK if sheet.quick else ''}", "", f"![{spec.title}]({spec.id}.png)", "", spec.shows]
     lines.append(f"{window}; velocities, times and densities in the dimensionless units of the problem.")
     lines += [f"Particles / samples in the KDE: {'; '.join(sizes)}."] if sizes else []
     lines += _bands(spec, sheet) if sizes else []
