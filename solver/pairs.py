@@ -22,6 +22,9 @@ FEW = 200_000  # pairs for which compiling the loop costs more than it saves
 CHUNK = 32  # rows of pairs at a time in numpy
 
 
+Jet = tuple[Array, Array, Array]  # value (n, d), first (n, d, d) and second derivatives (n, d, d, d)
+
+
 class Drift(Protocol):
     """Velocity field of a cloud with scores."""
 
@@ -80,6 +83,24 @@ class MomentDrift:
         isotropic = s * (r2 + self.q) - (r2 * self.s - 2 * v @ self.sv.T + self.p)
         projected = v * (vs - (v @ self.s)[:, None] + self.tau) + v @ self.sv + s @ self.vv - self.u
         return np.asarray(-self.strength * (isotropic - projected))
+
+    def jet(self, y: Array, s: Array, ds: Array, dds: Array) -> Jet:
+        """Drift and its first two derivatives at y (n, d), from those of the score there.
+
+        ``ds`` [i, a, j] = d_j s_a (n, d, d), ``dds`` [i, a, j, k] = d_j d_k s_a (n, d, d, d); the result likewise.
+        """
+        v, one = y - self.mean, np.eye(y.shape[1])
+        r2, gap = np.sum(v * v, axis=1)[:, None, None], s - self.s
+        slope = gap + np.einsum("na,naj->nj", v, ds)  # of v.(s - mean s)
+        level = (np.sum(v * gap, axis=1) + self.tau)[:, None, None]
+        first = ds * (r2 + self.q) + 2 * gap[:, :, None] * v[:, None, :] + 2 * self.sv
+        first -= one * level + v[:, :, None] * slope[:, None, :] + self.sv.T + np.einsum("naj,ai->nij", ds, self.vv)
+        bend = np.einsum("na,najk->njk", v, dds) + ds + ds.transpose(0, 2, 1)
+        second = dds * (r2 + self.q)[..., None] + 2 * gap[:, :, None, None] * one
+        mixed = 2 * ds[:, :, :, None] * v[:, None, None, :] - one[:, :, None] * slope[:, None, None, :]
+        second += mixed + mixed.swapaxes(2, 3)
+        second -= v[:, :, None, None] * bend[:, None] + np.einsum("najk,ai->nijk", dds, self.vv)
+        return self.at(y, s), -self.strength * first, -self.strength * second
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from solver.pairs import Jet
 from theory.flow import FlowJets, Growth
 from theory.problem import Problem
 from theory.provenance import Array
@@ -24,6 +25,7 @@ REMEMBERED = 2**28  # bytes of tracer paths kept for further questions about the
 OUTSIDE = 1e-9  # how far, in units of the window, rounding may put a time outside it
 
 State = tuple[Array, Array]
+Path = tuple[Array, ...]  # of a path over the steps: positions and velocities, with derivatives or without
 
 
 class Field(Protocol):
@@ -38,6 +40,20 @@ class Field(Protocol):
 
     def score(self, k: int, x: Array) -> Array:
         """The method's score (n, d) at x (n, d) at step k."""
+
+
+class Tangents(Protocol):
+    """What a field adds if its tracers can be differentiated in their start velocity."""
+
+    @property
+    def smooth(self) -> bool | None:
+        """Whether every step is a smooth map of R^d; None if unknown."""
+
+    def jet(self, k: int, x: Array) -> Jet:
+        """Velocity of tracers at x (n, d) at step k with its first two derivatives there."""
+
+    def advance_jet(self, k: int, state: Jet) -> Jet:
+        """Tracers one step later with their first two derivatives in the start velocity."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,8 @@ class ParticleSolution:
         ``advance(k, x)``: tracers at x at step k, one step later. Default: forward Euler with ``field.drift``.
     divergence : callable, optional
         ``divergence(k, x)``: divergence (n,) of ``field.score``, if it is cheap.
+    tangents : Tangents, optional
+        The derivatives of tracers; smooth fields only.
 
     Raises
     ------
@@ -84,6 +102,7 @@ class ParticleSolution:
     field: Field
     advance: Callable[[int, Array], Array] | None = None
     divergence: Callable[[int, Array], Array] | None = None
+    tangents: Tangents | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.weights), self.problem.d)
@@ -107,12 +126,13 @@ class ParticleSolution:
 class ParticleRun:
     """A particle solution as certify sees it: flow and velocity by tracers, score by the field (its ``Run`` protocol).
 
-    Nothing is known of it by construction: no jets, no bound of any Lipschitz constant, no diffeomorphism.
+    Jets come from the tangent equations of the discrete steps, where the method has them. Nothing is known by
+    construction: no bound of any Lipschitz constant, no diffeomorphism.
     """
 
     def __init__(self, solution: ParticleSolution) -> None:
         self.solution = solution
-        self._paths: dict[bytes, State] = {}
+        self._paths: dict[tuple[bytes, bool], Path] = {}
 
     @property
     def name(self) -> str:
@@ -140,18 +160,33 @@ class ParticleRun:
 
     def velocity(self, t: Array, v: Array) -> State:
         """Tracers from v (n, d) at times t (m,) and the derivative of the interpolant, each (m, n, d)."""
-        k, share = self._bracket(t)
-        v = np.ascontiguousarray(v, dtype=np.float64)
-        steps, place = self.solution.field.times, np.empty((len(k), *v.shape))
-        speed = np.empty_like(place)
-        for step, (before, after) in enumerate(pairwise(self._states(v, int(k.max(initial=-1)) + 1))):
-            for i in np.flatnonzero(k == step):
-                place[i], speed[i] = hermite(share[i], steps[step + 1] - steps[step], before, after)
+        place, speed = self._interpolated(t, v, derivatives=False)
         return place, speed
 
-    def jets(self, t: Array, v: Array) -> FlowJets | None:  # noqa: ARG002 - the protocol's signature
-        """None: tracers carry no derivatives."""
-        return None
+    def jets(self, t: Array, v: Array) -> FlowJets | None:
+        """Flow with derivatives: those of the discrete steps and of the interpolant; None if the method has none."""
+        if self.solution.tangents is None:
+            return None
+        value, jac, hess, dt = self._interpolated(t, v, derivatives=True)
+        return FlowJets(value, dt, jac, hess)
+
+    def _interpolated(self, t: Array, v: Array, *, derivatives: bool) -> list[Array]:
+        """Hermite interpolants of tracers (of J and H as well), and the time derivative of the tracers."""
+        k, share = self._bracket(t)
+        v = np.ascontiguousarray(v, dtype=np.float64)
+        steps, n, d = self.solution.field.times, *v.shape
+        shapes = [(n, d), (n, d, d), (n, d, d, d)][: 3 if derivatives else 1]
+        values, speed = [np.empty((len(k), *shape)) for shape in shapes], np.empty((len(k), n, d))
+        states = self._states(v, int(k.max(initial=-1)) + 1, derivatives=derivatives)
+        for step, (before, after) in enumerate(pairwise(states)):
+            length, half = steps[step + 1] - steps[step], len(before) // 2
+            for i in np.flatnonzero(k == step):
+                for q, value in enumerate(values):
+                    ends = (before[q], before[half + q]), (after[q], after[half + q])
+                    value[i], slope = hermite(share[i], length, *ends)
+                    if q == 0:
+                        speed[i] = slope
+        return [*values, speed]
 
     def score(self, t: Array, x: Array) -> Array | None:
         """The field's score at x (m, n, d), linear in time between the two steps around each t."""
@@ -166,8 +201,8 @@ class ParticleRun:
         return None
 
     def smooth(self) -> bool | None:
-        """None: unknown."""
-        return None
+        """Whether its steps are smooth maps; unknown without tangents."""
+        return None if self.solution.tangents is None else self.solution.tangents.smooth
 
     def diffeomorphism(self) -> bool:
         """Not by construction."""
@@ -216,25 +251,47 @@ class ParticleRun:
             out.append((1 - share) * value + share * f(int(k) + 1, points) if share > 0 else value)
         return np.array(out)
 
-    def _states(self, v: Array, last: int) -> Iterable[State]:
-        """Positions and velocities of the tracers from v at steps 0 ... last; remembered, if that is not too much."""
-        steps, key = len(self.solution.field.times), v.tobytes()
+    def _states(self, v: Array, last: int, *, derivatives: bool) -> Iterable[Path]:
+        """Tracers from v at steps 0 ... last with their velocities; remembered, if that is not too much."""
+        steps, key = len(self.solution.field.times), (v.tobytes(), derivatives)
+        walk = self._walk_jets if derivatives else self._walk
         if key in self._paths:
             return zip(*self._paths[key], strict=True)
-        if 2 * steps * v.nbytes > REMEMBERED:
-            return self._walk(v, last)
-        path = self._walk(v, steps - 1)
-        self._paths[key] = tuple(np.array(part) for part in zip(*path, strict=True))  # type: ignore[assignment]
-        while sum(x.nbytes + u.nbytes for x, u in self._paths.values()) > REMEMBERED:
+        d = v.shape[1]
+        if 2 * steps * v.nbytes * (1 + d + d * d if derivatives else 1) > REMEMBERED:
+            return walk(v, last)
+        self._paths[key] = tuple(np.array(part) for part in zip(*walk(v, steps - 1), strict=True))
+        while sum(part.nbytes for path in self._paths.values() for part in path) > REMEMBERED:
             del self._paths[next(iter(self._paths))]
         return zip(*self._paths[key], strict=True)
 
-    def _walk(self, v: Array, last: int) -> Iterator[State]:
+    def _walk(self, v: Array, last: int) -> Iterator[Path]:
         x = v
         for k in range(last + 1):
             yield x, self.solution.field.drift(k, x)
             if k < last:
                 x = self.solution.step(k, x)
+
+    def _walk_jets(self, v: Array, last: int) -> Iterator[Path]:
+        tangents, (n, d) = self.solution.tangents, v.shape
+        if tangents is None:
+            return
+        state = v, np.broadcast_to(np.eye(d), (n, d, d)), np.zeros((n, d, d, d))
+        for k in range(last + 1):
+            yield *state, *along(tangents.jet(k, state[0]), *state[1:])
+            if k < last:
+                state = tangents.advance_jet(k, state)
+
+
+def bent(ddu: Array, jac: Array) -> Array:
+    """Second derivatives (n, d, d, d) along the columns of J: [i, j, k] = sum ddu[i, a, b] J[a, j] J[b, k]."""
+    return np.asarray(np.einsum("nibj,nbk->nijk", np.einsum("niab,naj->nibj", ddu, jac), jac))
+
+
+def along(jet: Jet, jac: Array, hess: Array) -> Jet:
+    """Velocity at tracers with its derivatives in their start velocity, by the chain rule from those in space."""
+    u, du, ddu = jet
+    return u, du @ jac, np.einsum("nia,najk->nijk", du, hess) + bent(ddu, jac)
 
 
 def hermite(share: float, step: float, left: State, right: State) -> State:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from solver.jets import silu
-from solver.pairs import FEW, Drift, MomentDrift, PairDrift, cloud_drift
-from solver.particle_run import ParticleRun, ParticleSolution
+from solver.pairs import FEW, Drift, Jet, MomentDrift, PairDrift, cloud_drift
+from solver.particle_run import ParticleRun, ParticleSolution, along, bent
 from theory.kernels import Kernel
 from theory.problem import Problem
 from theory.provenance import Array
@@ -176,6 +176,26 @@ def forward(shape: Shape, theta: Tensor, x: Tensor, *, jacobian: bool) -> tuple[
 
 
 @torch.no_grad()
+def second_jet(shape: Shape, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Network at x (n, d) with its Jacobian, as ``forward``, and second derivatives (n, d, d, d), [i, a, j, k]."""
+    *hidden, (last, bias) = shape.layers(theta)
+    rows, columns = torch.triu_indices(shape.d, shape.d)
+    h, first, second = x, torch.eye(shape.d, dtype=x.dtype)[:, None].expand(-1, len(x), -1), None
+    for weight, shift in hidden:
+        value, slope, bend, _ = silu(torch.addmm(shift, h, weight.T))
+        ahead = first @ weight.T
+        curved = bend * ahead[rows] * ahead[columns]
+        second = curved if second is None else curved.addcmul_(slope, second @ weight.T)
+        h, first = value, slope * ahead
+    flat = (torch.zeros(len(rows), len(x), shape.d, dtype=x.dtype) if second is None else second @ last.T).permute(
+        1, 2, 0
+    )
+    hessian = torch.empty(len(x), shape.d, shape.d, shape.d, dtype=x.dtype)
+    hessian[..., rows, columns] = hessian[..., columns, rows] = flat
+    return torch.addmm(bias, h, last.T), (first @ last.T).permute(1, 2, 0), hessian
+
+
+@torch.no_grad()
 def matching_loss(shape: Shape, theta: Tensor, x: Tensor, target: Tensor | None = None) -> tuple[float, Tensor]:
     """Loss and its gradient at x (n, d): mean |s|^2 + 2 div s, or sum |s - target|^2 / sum |target|^2.
 
@@ -272,6 +292,9 @@ class Score(Protocol):
     def jet(self, x: Array) -> tuple[Array, Array]:
         """Score (n, d) and Jacobian (n, d, d), [i, a, j] = d_j s_a."""
 
+    def second_jet(self, x: Array) -> Jet:
+        """Both and the second derivatives (n, d, d, d), [i, a, j, k] = d_j d_k s_a."""
+
 
 @dataclass(frozen=True)
 class NetworkScore:
@@ -290,6 +313,15 @@ class NetworkScore:
         """Score and Jacobian."""
         values, jacobians = zip(*self._passes(x, jacobian=True), strict=True)
         return np.concatenate(values), np.concatenate(jacobians)
+
+    def second_jet(self, x: Array) -> Jet:
+        """Score, Jacobian and second derivatives."""
+        theta, parts = self.theta.double(), []
+        for i in range(0, max(len(x), 1), CHUNK):
+            y = torch.from_numpy((x[i : i + CHUNK] - self.centre) / self.scale)
+            parts.append([part.numpy() for part in second_jet(self.shape, theta, y)])
+        s, ds, dds = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return s / self.scale, ds / self.scale**2, dds / self.scale**3
 
     def _passes(self, x: Array, *, jacobian: bool) -> Iterator[tuple[Array, Array]]:
         theta = self.theta.double()
@@ -314,6 +346,11 @@ class Mean:
         """Score and Jacobian."""
         (s, g), (r, h) = self.first.jet(x), self.second.jet(x)
         return (s + r) / 2, (g + h) / 2
+
+    def second_jet(self, x: Array) -> Jet:
+        """Score, Jacobian and second derivatives."""
+        s, ds, dds = ((a + b) / 2 for a, b in zip(self.first.second_jet(x), self.second.second_jet(x), strict=True))
+        return s, ds, dds
 
 
 class Learner:
@@ -573,6 +610,30 @@ class StepField:
         h = self.times[k + 1] - self.times[k]
         return tracer_midpoint(x, h, lambda y: self.middles[k].at(y, mean.at(y)))
 
+    @property
+    def smooth(self) -> bool | None:
+        """Euler's steps are smooth maps; implicit ones need not be maps at all far out."""
+        return None if self.middles else True
+
+    def jet(self, k: int, x: Array) -> Jet:
+        """Velocity of tracers (n, d) at step k with its first two derivatives; for the Maxwell kernel."""
+        return _moments(self.clouds[k]).jet(x, *self.scores[k].second_jet(x))
+
+    def advance_jet(self, k: int, state: Jet) -> Jet:
+        """As ``advance``, for x (n, d) and its derivatives J, H in the start velocity."""
+        h, (x, jac, hess) = self.times[k + 1] - self.times[k], state
+        if not self.middles:
+            u, du, ddu = along(self.jet(k, x), jac, hess)
+            return x + h * u, jac + h * du, hess + h * ddu
+        mean = Mean(self.scores[k], self.scores[k + 1])
+        y = self._middle(k, x, mean)
+        _, du, ddu = _moments(self.middles[k]).jet(y, *mean.second_jet(y))
+        # y = x + h/2 U(y), differentiated twice
+        inverse = np.linalg.inv(np.eye(x.shape[1]) - h / 2 * du)
+        first = inverse @ jac
+        second = np.einsum("nia,najk->nijk", inverse, hess + h / 2 * bent(ddu, first))
+        return 2 * y - x, 2 * first - jac, 2 * second - hess
+
     def growth(self, k: int, x: Array) -> Array:
         """Divergence (n,) of the drift that carries tracers from step k to the next: what log f loses per time."""
         if not self.middles:
@@ -580,6 +641,12 @@ class StepField:
         mean = Mean(self.scores[k], self.scores[k + 1])
         y = self._middle(k, x, mean)
         return drift_divergence(self.middles[k], y, *mean.jet(y))
+
+
+def _moments(cloud: Drift) -> MomentDrift:
+    if not isinstance(cloud, MomentDrift):
+        raise TypeError(f"no second derivatives of a {type(cloud).__name__}")
+    return cloud
 
 
 def carried_density(solution: ParticleSolution, points: Array) -> tuple[Array, Array]:
@@ -666,6 +733,7 @@ def evolve(
         field=field,
         advance=field.advance,
         divergence=field.divergence,
+        tangents=field if problem.kernel.is_maxwell else None,
     )
 
 

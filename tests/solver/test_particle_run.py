@@ -132,7 +132,7 @@ def test_no_more_paths_are_remembered_than_allowed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(particle_run, "REMEMBERED", 2 * one)
     for shift in range(5):
         run.flow(np.array([1.0]), STARTS + shift)
-    assert list(run._paths) == [(STARTS + shift).tobytes() for shift in (3, 4)]
+    assert list(run._paths) == [((STARTS + shift).tobytes(), False) for shift in (3, 4)]
 
 
 def test_the_score_is_linear_in_time_between_steps() -> None:

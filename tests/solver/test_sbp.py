@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from certify.cli import main
 from certify.options import Options
 from certify.run import Run
 from solver import sbp
-from solver.pairs import cloud_drift
+from solver.pairs import Jet, MomentDrift, cloud_drift
 from solver.particle_run import ParticleRun
 from solver.sbp import (
     PARTICLES,
@@ -41,7 +42,7 @@ from tests.strategies import generators, kernels
 from theory.bkw import Bkw
 from theory.densities import GaussianMixture
 from theory.hypotheses import PROPER
-from theory.kernels import Kernel, mollified_coulomb
+from theory.kernels import Kernel, maxwell, mollified_coulomb
 from theory.problem import Problem
 from theory.problems import PROBLEMS, parse_problem
 from theory.theorem import Outcome
@@ -92,6 +93,18 @@ class Exact:
         return self.at(x), factor[:, None, None] * np.eye(x.shape[1]) + slope[:, None, None] * x[:, :, None] * x[
             :, None
         ]
+
+    def second_jet(self, x: np.ndarray) -> Jet:
+        return (*self.jet(x), differences(lambda y: self.jet(y)[1], x))
+
+
+def differences(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 1e-4) -> np.ndarray:
+    """Derivatives of an array function by central differences of order 4, direction last."""
+    columns = []
+    for e in h * np.eye(x.shape[1]):
+        near, far = function(x + e) - function(x - e), function(x + 2 * e) - function(x - 2 * e)
+        columns.append((8 * near - far) / (12 * h))
+    return np.stack(columns, axis=-1)
 
 
 def exact_run(problem: Problem, settings: Settings, starts: np.ndarray) -> sbp.ParticleSolution:
@@ -260,6 +273,74 @@ def test_log_densities_follow_the_determinant_of_the_map_of_tracers(kernel: str,
     observed = np.log2(np.array(gaps[:-1]) / gaps[1:])
     assert np.all((observed > order - 0.25) & (observed < order + 0.35))
     assert gaps[-1] <= (3e-2 if order == 1 else 5e-4)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_second_derivatives_of_the_network_and_the_drift_are_those_of_differences(d: int, depth: int) -> None:
+    rng = np.random.default_rng(d)
+    score = NetworkScore(*network(d, depth=depth), rng.normal(size=d), 1.3)
+    x = rng.normal(size=(6, d))
+    s, ds, dds = score.second_jet(x)
+    assert s == pytest.approx(score.at(x), abs=1e-13)
+    assert ds == pytest.approx(score.jet(x)[1], abs=1e-13)
+    assert dds == pytest.approx(differences(lambda y: score.jet(y)[1], x), abs=1e-9)
+    kernel = maxwell(d, 0.7)
+    drift = cloud_drift(kernel, *cloud(kernel, rng, 9), rng.dirichlet(np.ones(9)))
+    assert isinstance(drift, MomentDrift)
+    u, du, ddu = drift.jet(x, s, ds, dds)
+    assert u == pytest.approx(drift.at(x, s), abs=1e-13)
+    assert du == pytest.approx(differences(lambda y: drift.at(y, score.at(y)), x), abs=1e-8)
+    assert ddu == pytest.approx(differences(lambda y: drift.jet(y, *score.second_jet(y))[1], x), abs=1e-8)
+
+
+@pytest.mark.parametrize("spec", ["bkw2d:t0=1/2,T=1", "bkw3d:t0=11/2,T=6"])
+@pytest.mark.parametrize("integrator", ["euler", "midpoint"])
+def test_jets_of_a_run_are_the_derivatives_of_its_tracers(spec: str, integrator: str) -> None:
+    problem = parse_problem(spec)
+    starts = problem.initial.sample(8, np.random.default_rng(4))
+    run = ParticleRun(with_network(problem, Settings(dt=1 / 8, integrator=integrator), starts))
+    times = float(problem.t0) + np.array([0.0, 0.2, 0.375, 0.5])  # between steps, at one, at the end
+    v = problem.initial.sample(5, np.random.default_rng(7))
+    jets = run.jets(times, v)
+    assert jets is not None
+    place, speed = run.velocity(times, v)
+    assert jets.value == pytest.approx(place, abs=1e-13)
+    assert jets.dt == pytest.approx(speed, abs=1e-12)
+    assert jets.jac == pytest.approx(
+        differences(lambda y: run.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1), abs=1e-8
+    )
+
+    def jac(y: np.ndarray) -> np.ndarray:
+        found = run.jets(times, y)
+        assert found is not None
+        return found.jac.swapaxes(0, 1)
+
+    assert jets.hess == pytest.approx(differences(jac, v).swapaxes(0, 1), abs=1e-7)
+    assert run.smooth() is (True if integrator == "euler" else None)
+
+
+def test_with_the_exact_score_and_many_particles_the_flow_defect_vanishes_with_the_step() -> None:
+    problem = parse_problem("bkw2d:t0=1/2,T=1")
+    exact: Any = problem.exact
+    starts = problem.initial.sample(40_000, np.random.default_rng(6))
+    v, times, defects = problem.initial.sample(200, np.random.default_rng(8)), np.array([0.7, 0.97]), []
+    for dt in (1 / 10, 1 / 40):
+        run = ParticleRun(exact_run(problem, Settings(dt=dt, integrator="midpoint", log_density=False), starts))
+        jets = run.jets(times, v)
+        assert jets is not None
+        score = jets.pushforward_score(problem.initial.score(v))
+        gap = score - np.stack([exact.score(t, x) for t, x in zip(times, jets.value, strict=True)])
+        defects.append(np.sqrt(np.mean(gap**2)))
+    assert defects[1] <= 0.02  # what 40,000 particles leave
+    assert defects[1] <= defects[0]
+
+
+def test_a_coulomb_run_has_no_jets() -> None:
+    problem = replace(parse_problem("bkw2d:t0=1/2,T=1"), kernel=mollified_coulomb(2, 0.5, 0.5))
+    run = ParticleRun(with_network(problem, Settings(dt=1 / 4), problem.initial.sample(5, np.random.default_rng(4))))
+    assert run.jets(np.array([0.75]), np.zeros((1, 2))) is None
+    assert run.smooth() is None
 
 
 @pytest.mark.parametrize("kernel", ["maxwell", "mollified-coulomb"])
