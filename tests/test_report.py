@@ -571,6 +571,13 @@ def test_a_bound_of_zero_is_the_best_bound() -> None:
 # --- both sides, budgets, constants --------------------------------------------------------------------------------
 
 
+def test_the_headline_is_of_an_error_of_the_model() -> None:
+    of_the_exact_drift = certificate(THEOREMS["lemma1_lipschitz"], Status.CERTIFIED)
+    both = report(of_the_exact_drift, certificate(THEOREMS["thm1_law"], Status.CONDITIONAL))
+    assert "Source: thm1_law, CONDITIONAL" in words.headline(both)
+    assert words.headline(report(of_the_exact_drift)).startswith("No bound can be given for the error of")
+
+
 def test_the_headline_quotes_the_interval_of_the_best_status_and_closest_ends() -> None:
     both = report(
         certificate(THEOREMS["stability_wp"], Status.CONDITIONAL), brackets=(bracket("w2", upper=0.5), bracket("w1"))
