@@ -71,10 +71,10 @@ class Effort:
 
 FULL = Effort(
     particles=(125, 250, 500, 1000, 2000, 4000),
-    draws=lambda n: max(2, 8000 // n),
+    draws=lambda n: max(4, 16_000 // n),
     widths=(4, 8, 16, 32, 64),
-    steps=600,
-    rounds=(5.0, 10.0, 20.0, 40.0, 80.0),
+    steps=2000,
+    rounds=(5.0, 10.0, 20.0, 40.0, 80.0, 160.0),
     tolerances=(0.5, 0.2, 0.1, 0.05, 0.02, 0.01),
     nodes=((1, 4), (1, 6), (1, 8), (1, 12), (1, 16), (1, 24), (2, 32)),
 )
@@ -177,7 +177,7 @@ def width(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[str
 def training(effort: Effort, _: Path, rng: np.random.Generator, tell: Callable[[str], None]) -> list[Row]:
     """One run judged at several times of its training, which is cut off and taken up again."""
     problem, rows, seed = parse_problem(TRAINED), list[Row](), int(rng.integers(2**31))
-    per_second = 25.0
+    per_second = 60.0  # steps; the schedule of the learning rate ends with them
     settings = {"flow": "free", "width": 32, "blocks": 2, "learning_rate": 3e-3}
     settings["steps"] = max(20, round(per_second * effort.rounds[-1]))
     with tempfile.TemporaryDirectory() as folder:
@@ -247,8 +247,8 @@ class Study:
     ----------
     run : callable
         (effort, models, rng, tell) -> rows.
-    x : str
-        Column of the horizontal axis.
+    x, label : str
+        Column of the horizontal axis, and what it says.
     curves : mapping
         Column -> label.
     split : str
@@ -259,6 +259,7 @@ class Study:
 
     run: Callable[[Effort, Path, np.random.Generator, Callable[[str], None]], list[Row]]
     x: str
+    label: str
     curves: Mapping[str, str]
     caption: str
     split: str = ""
@@ -269,6 +270,7 @@ STUDIES: Mapping[str, Study] = {
     "particles": Study(
         particles,
         "n",
+        "particles N",
         {
             "w1_learned": "learned cloud, exact sample",
             "w1_floor": "two exact samples",
@@ -279,17 +281,21 @@ STUDIES: Mapping[str, Study] = {
         "W1 against the number of particles",
         split="d",
     ),
-    "width": Study(width, "width", _OF_TRAINED, "error and bounds against the width of the flow network"),
-    "training": Study(training, "seconds", _OF_TRAINED, "error and bounds against the time of training"),
+    "width": Study(width, "width", "width", _OF_TRAINED, "error and bounds against the width of the flow network"),
+    "training": Study(
+        training, "seconds", "seconds of training", _OF_TRAINED, "error and bounds against the time of training"
+    ),
     "quadrature": Study(
         quadrature,
         "tolerance",
+        "relative tolerance of the quadrature",
         {"w2_coupling": "measured W2, same starts", **BOUNDS},
         "bounds against the tolerance of their quadrature",
     ),
     "nodes": Study(
         nodes,
         "nodes",
+        "nodes of the rule",
         {"change_to_finest": "change to the finest rule", "estimated_error": "its own error estimate"},
         "quadrature of the flow defect against its nodes",
     ),
@@ -332,10 +338,10 @@ def figure(name: str, study: Study, rows: Sequence[Row], quick: bool) -> str:
                 for power, style in ((2, ":"), (3, "--")):
                     y = log10(chosen[0]["w1_floor"] * (x / x[0]) ** (-1 / power))
                     ax.plot(np.log10(x), y, style, color=GREY, lw=1, label=f"slope -1/{power}")
-            ax.set_xticks(np.log10(x), [f"{value:.3g}" for value in x])
+            ax.set_xticks(np.log10(x), [f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in x])
             if any(np.isfinite(y).any() for y in drawn):
                 set_log_axis(ax, *log_range(drawn))
-            ax.set_xlabel(study.x)
+            ax.set_xlabel(study.label)
             ax.set_title(f"{int(panel)}D" if study.split else "", loc="left")
             ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
         canvas.suptitle(f"{study.caption}{' (QUICK)' if quick else ''}", x=0.02, ha="left", fontsize=10)

@@ -51,7 +51,8 @@ HEAD = (
 NOTES = (
     "Errors at the last time. M: particles the method's own protocol gives the kernel estimate (fresh samples through "
     "a flow, tracers, its own particles), with the floor of M independent exact samples in brackets; of N: from its N "
-    "particles alone, where they are fewer. L2 of the density: by change of variables, without a kernel.",
+    "particles alone, where they are fewer. L2 of the density: by change of variables, without a kernel; of blob, "
+    "its own reconstruction on its own cells.",
     "Trajectory: in brackets the N-body system of the 1,000 common particles with the exact score; flows and methods "
     "with more particles may lie below.",
     "W1, W2: cloud of the common particles against the cloud of their exact characteristics (same starts); in brackets "
@@ -122,13 +123,13 @@ def row(cell: Cell, floor: float | None) -> list[str]:
         str(record["particles"]),
         f"{summary.with_floor(record, 'l2_kde')}, M = {record['kde_particles']}",
         number(kde_of_particles(cell)),
-        number(summary.last(record, "metrics", "l2_density")),
+        number(summary.own_density(record)),
         summary.with_floor(record, "trajectory", floor),
         summary.with_floor(record, "w1"),
         summary.with_floor(record, "w2"),
         "-" if nearest is None else rounded_down(nearest),
-        number(record["cpu_seconds"]),
-        "-" if training is None else number(training + record["cpu_seconds"]),
+        f"{record['cpu_seconds']:.0f}",
+        "-" if training is None else f"{training + record['cpu_seconds']:.0f}",
         f"{record['peak_memory_mb']:.0f} ({record['baseline_memory_mb']:.0f})",
     ]
 
