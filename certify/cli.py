@@ -94,6 +94,9 @@ def _add_judgement(parser: Parser) -> None:
     what.add_argument("--seed", type=SEED, default=default.seed, metavar="N", help="(%(default)s)")
     what.add_argument("--radius", type=POSITIVE, metavar="R", help="ball of the kernel constants (from the problem)")
     what.add_argument(
+        "--tail", type=POSITIVE, metavar="R", help="replace the flow's tail from |v| = R on: for one that folds far out"
+    )
+    what.add_argument(
         "--particle-rate",
         type=one_of(*PARTICLE_RATES),
         default=default.particle_rate,
@@ -149,6 +152,7 @@ def _options(args: argparse.Namespace) -> Options:
         confidence=args.confidence,
         seed=args.seed,
         radius=args.radius,
+        tail=args.tail,
         particle_rate=args.particle_rate,
         quick=args.quick,
     )
@@ -478,7 +482,8 @@ def _recorded_options(section: Mapping[str, Any]) -> Options:
     try:
         for name, parse in parsers.items():
             values[name] = parse(str(section[name]))
-        values["radius"] = None if section.get("radius") is None else POSITIVE(str(section["radius"]))
+        for name in ("radius", "tail"):
+            values[name] = None if section.get(name) is None else POSITIVE(str(section[name]))
         values["quick"] = section["quick"] is True
         names = section["certificates"]
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

@@ -32,9 +32,11 @@ def gather(context: Context) -> dict[str, Any]:
     start = run.flow(np.array([t0]), context.rule.nodes)[0]
     facts["identity_gap"] = float(np.max(np.abs(start - context.rule.nodes)))
     facts["proper_growth"] = _growth_along_rays(context, nodes)
+    facts["identity_beyond"] = getattr(run, "identity_beyond", None)
     pushed = context.pushed
     if pushed is not None:
         facts["min_det"] = np.nan_to_num(pushed.det, nan=-np.inf).min(axis=1)
+        facts["fold"] = _fold(pushed)
         facts["stein"], facts["stein_error"] = pushed.stein
         if problem.kernel.is_maxwell:
             facts["chi2_decay"] = _weight_decay(pushed)
@@ -48,6 +50,16 @@ def gather(context: Context) -> dict[str, Any]:
         reach += [np.linalg.norm(context.exact.flow(t, context.particles), axis=-1).max() for t in context.times]
     facts["max_radius"] = float(max(reach))
     return facts
+
+
+def _fold(pushed: Pushforward) -> tuple[float, float] | None:
+    """Smallest |v - mean| of a node at which det J <= 0 at some time, and the mass of f0 beyond; None without one."""
+    initial = pushed.problem.initial
+    folded = ~(pushed.det > 0).all(axis=0)
+    if not folded.any():
+        return None
+    radius = float(np.linalg.norm(pushed.rule.nodes[folded] - initial.mean(), axis=1).min())
+    return radius, initial.tail_moment(radius, 0)
 
 
 def _reused(context: Context) -> bool:

@@ -21,6 +21,7 @@ from certify.estimator import ESTIMATORS
 from certify.options import Options, Progress, silent
 from certify.results import Certificate, Measured, Report
 from certify.run import Run
+from certify.tail import blended
 from theory.errors import UserError
 from theory.flow import FlowJets, Growth
 from theory.problem import Problem, specification
@@ -347,6 +348,8 @@ def judge(
     options = options or Options()
     check_compatible(run, problem)
     began = time.monotonic()
+    if options.tail is not None:
+        run = blended(run, own_problem(run, problem), options.tail)
     context = Context(run, own_problem(run, problem), float(problem.t0), options, progress, reference)
     if options.quick:
         context = context.quick()

@@ -34,6 +34,8 @@ class Options:
     seed : int
     radius : float or None
         Radius R of the ball on which the kernel constants hold; None: chosen from the problem.
+    tail : float or None
+        Judge the flow with its tail from |v - mean| = tail on replaced (``certify.tail``); None: as it is.
     particle_rate : str
         Sampling term of Theorems 3 and 5: ``best`` (the smaller valid one), ``ot`` (exact optimal transport),
         ``explicit`` (closed-form constants) or ``paper`` (N^(-1/2), which is no theorem).
@@ -50,6 +52,7 @@ class Options:
     confidence: float = 0.99
     seed: int = 0
     radius: float | None = None
+    tail: float | None = None
     particle_rate: str = "best"
     tolerance: float = 0.02
     quick: bool = False

@@ -435,9 +435,11 @@ def test_json_output_is_the_report_with_gates_and_exit_code(world: World) -> Non
 
 
 def test_options_reach_certify(world: World) -> None:
-    arguments = "--certificates S2,thm1 --times 7 --samples 11 --w1-samples 13 --confidence 0.9 --seed 3 --radius 5.5"
+    arguments = (
+        "--certificates S2,thm1 --times 7 --samples 11 --w1-samples 13 --confidence 0.9 --seed 3 --radius 5.5 --tail 4"
+    )
     assert run(*JUDGE, *arguments.split(), "--particle-rate", "Explicit", "--quick")[0] == 0
-    expected = Options(("stability_wp", "stability_wp2", "thm1"), 7, 11, 13, 0.9, 3, 5.5, "explicit", quick=True)
+    expected = Options(("stability_wp", "stability_wp2", "thm1"), 7, 11, 13, 0.9, 3, 5.5, 4.0, "explicit", quick=True)
     assert world.options == expected
 
 

@@ -8,6 +8,8 @@ diffeomorphism            bool: det J > 0 and properness hold by construction
 fact_times                array (n,): times at which the sampled facts were taken
 min_det                   array (n,): smallest det J over the nodes, declared degenerate points excepted
 proper_growth             array (n,): smallest |T(10 R w)| / |T(R w)| over sampled rays w far out
+identity_beyond           float or None: beyond this |v - mean| the flow rests by construction
+fold                      (float, float) or None: smallest |v - mean| of a node with det J <= 0, mass of f0 beyond it
 identity_gap              float: max |T(t0, v) - v| over the nodes
 jump                      (bool, str): whether the initial density is free of jumps, and why
 stein                     array (n,): largest entry of the two Stein residuals
@@ -37,6 +39,7 @@ from theory.provenance import Array
 from theory.theorem import Facts, Hypothesis, Verdict
 
 STEIN_TOLERANCE = 1e-2
+LIGHT = 1e-3  # mass of a tail that may be replaced at little cost
 
 
 def _last_good(times: Array, good: np.ndarray, start: float) -> float:
@@ -60,12 +63,20 @@ def _orientation(facts: Facts) -> Verdict:
         return Verdict.unknown(f"det J > 0 at every node of every time (smallest {low.min():.3g}), not between them")
     bad = int(np.argmin(good))
     until = _last_good(times, good, facts["problem_t0"])
-    return Verdict.fails(f"det J = {low[bad]:.3g} <= 0 at a node at t = {times[bad]:.4g}: the flow folds", until)
+    where = ""
+    if facts.get("fold") is not None:
+        radius, mass = facts["fold"]
+        where = f", at |v| = {radius:.3g} or beyond, where f0 has mass {mass:.1g}"
+        if mass < LIGHT:
+            where += "; --tail R, with R about half of that, judges the flow without it"
+    return Verdict.fails(f"det J = {low[bad]:.3g} <= 0 at a node at t = {times[bad]:.4g}: the flow folds{where}", until)
 
 
 def _proper(facts: Facts) -> Verdict:
     if facts.get("diffeomorphism"):
         return Verdict.holds("|T(t, v)| -> infinity by construction (bounded blocks on an expanding linear part)")
+    if facts.get("identity_beyond") is not None:
+        return Verdict.holds(f"T(t, v) = v beyond |v| = {facts['identity_beyond']:.3g} by construction")
     growth, times = facts["proper_growth"], facts["fact_times"]
     good = ~(growth <= 1)  # nan: the flow could not be followed that far
     if np.isnan(growth).any() and good.all():

@@ -336,6 +336,8 @@ def not_shown(report: Report) -> tuple[str, ...]:
         "A machine-checked derivation of the theorems: they are tested against systems with known answers, not "
         "formalised.",
     ]
+    if line := words.tail_line(report):
+        items.append(f"The model as it is: {line}.")
     if not report.measured:
         items.append(
             "A measured error: no exact or reference solution was available, so no bound could be held against "
@@ -361,7 +363,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(words.flatten(data))
 
 
-_FLAGS = ("times", "samples", "w1_samples", "confidence", "seed", "radius", "particle_rate")
+_FLAGS = ("times", "samples", "w1_samples", "confidence", "seed", "radius", "tail", "particle_rate")
 
 
 def command(report: Report) -> str:

@@ -138,6 +138,7 @@ def _summary(report: Report, style: Style) -> list[str]:
     for mark in words.marks(report):
         lines += _wrapped(f"{mark}: {words.MARK_MEANING[mark]}", style)
     lines += [line for b in report.brackets for line in _wrapped(words.bracket_line(b), style)]
+    lines += _wrapped(words.tail_line(report), style)
     lines += _wrapped(conservation.line(report), style)
     if words.is_reference(report):
         lines += _wrapped(words.measured_line(report), style)

@@ -393,6 +393,18 @@ def measured_line(report: Report) -> str:
     return f"measured at t = {numbers.plain(report.times[-1])}: {', '.join(found)}, against {against}"
 
 
+def tail_line(report: Report) -> str:
+    """What replacing the tail of the flow costs; "" where it was judged as it is."""
+    tail = report.model.get("tail")
+    if not isinstance(tail, Mapping):
+        return ""
+    start, end, mass = numbers.plain(tail["from"]), numbers.plain(tail["identity_from"]), numbers.up(tail["mass"])
+    return (
+        f"tail replaced from |v| = {start} on, at rest from {end} on: f0 has mass {mass} there, and the density judged "
+        f"is within {numbers.up(tail['w2'])} in W2 (numerical) and {numbers.up(tail['l1'])} in L1 of the model's"
+    )
+
+
 def is_reference(report: Report) -> bool:
     """Whether errors were measured against a numerical reference."""
     return measured_against(report) not in ("", "the exact solution")

@@ -1,0 +1,120 @@
+"""A flow with its tail replaced: the same inside, at rest far out, differentiable between, at a known price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certify.judge import judge
+from certify.options import Options
+from certify.report import html, words
+from certify.results import Status
+from certify.tail import BlendedTail, blended, step
+from tests.runs import FunctionRun, exact_jets, exact_run
+from theory.errors import UserError
+from theory.problems import parse_problem
+from theory.provenance import Array
+from theory.theorem import Outcome
+
+PROBLEM = parse_problem("bkw2d:t0=1/2,T=1")
+TIMES = np.array([0.5, 0.7, 1.0])
+
+
+def folding() -> FunctionRun:
+    """The exact flow, but that its Jacobian turns over beyond |v| = 5, where f0 has mass 2e-9, after t = 0.6."""
+    exact = exact_jets(PROBLEM)
+
+    def jets_at(t: float, v: Array) -> tuple[Array, Array, Array, Array]:
+        value, dt, jac, hess = exact(t, v)
+        turned = np.where((np.linalg.norm(v, axis=1) > 5.0) & (t > 0.6), -1.0, 1.0)
+        return value, dt, jac * np.stack([turned, np.ones_like(turned)], axis=-1)[:, None, :], hess
+
+    return FunctionRun(PROBLEM, jets_at, "folding")
+
+
+def differences(function: Any, x: Array, h: float = 1e-4) -> Array:
+    columns = []
+    for e in h * np.eye(x.shape[1]):
+        near, far = function(x + e) - function(x - e), function(x + 2 * e) - function(x - 2 * e)
+        columns.append((8 * near - far) / (12 * h))
+    return np.stack(columns, axis=-1)
+
+
+@pytest.mark.parametrize("spec", ["bkw2d:t0=1/2,T=1", "bkw3d:t0=23/4,T=6"])
+def test_inside_it_is_the_flow_far_out_the_identity_and_its_jets_are_its_derivatives(spec: str) -> None:
+    problem = parse_problem(spec)
+    run = exact_run(problem)
+    tail = BlendedTail(run, problem, 1.0, 2.5)
+    times = float(problem.t0) + np.array([0.0, 0.2])
+    v = np.random.default_rng(0).normal(scale=1.3, size=(60, problem.d))
+    r, jets, own = np.linalg.norm(v, axis=1), tail.jets(times, v), run.jets(times, v)
+    assert jets is not None
+    assert own is not None
+    for name in ("value", "dt", "jac", "hess"):
+        np.testing.assert_array_equal(getattr(jets, name)[:, r <= 1], getattr(own, name)[:, r <= 1])
+    np.testing.assert_array_equal(jets.value[:, r >= 2.5], np.broadcast_to(v[r >= 2.5], jets.value[:, r >= 2.5].shape))
+    assert not jets.hess[:, r >= 2.5].any()
+    place, speed = tail.velocity(times, v)
+    np.testing.assert_array_equal(place, jets.value)
+    np.testing.assert_array_equal(tail.flow(times, v), jets.value)
+    np.testing.assert_allclose(speed, jets.dt, atol=1e-14)
+    np.testing.assert_allclose(jets.value[0], v, atol=1e-13)  # T' starts at the identity
+    flow = differences(lambda y: tail.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1)
+    np.testing.assert_allclose(jets.jac, flow, atol=1e-7)
+    slopes = differences(lambda y: tail.jets(times, y).jac.swapaxes(0, 1), v).swapaxes(0, 1)  # type: ignore[union-attr]
+    np.testing.assert_allclose(jets.hess, slopes, atol=1e-6)
+
+
+@given(st.floats(-1, 2))
+def test_the_step_goes_down_from_one_to_zero_smoothly(x: float) -> None:
+    value, slope, bend = (float(a[0]) for a in step(np.array([x])))
+    assert 0 <= value <= 1
+    assert slope <= 0
+    h = 1e-5
+    up, down = step(np.array([x + h])), step(np.array([x - h]))
+    assert (up[0][0] - down[0][0]) / (2 * h) == pytest.approx(slope, abs=1e-8)
+    assert (up[1][0] - down[1][0]) / (2 * h) == pytest.approx(bend, abs=1e-7)
+
+
+def test_the_price_is_the_distance_of_the_coupled_particles() -> None:
+    tail = BlendedTail(exact_run(PROBLEM), PROBLEM, 1.5, 4.0)
+    price = tail.price()
+    v = PROBLEM.initial.sample(200_000, np.random.default_rng(1))
+    end = np.array([1.0])
+    gap = np.linalg.norm(tail.flow(end, v)[0] - tail.run.flow(end, v)[0], axis=1)
+    assert price["w2"] == pytest.approx(np.sqrt(np.mean(gap**2)), rel=0.03)  # largest at the end
+    assert price["mass"] == pytest.approx(np.mean(np.linalg.norm(v, axis=1) > 1.5), rel=0.02)
+    assert price["l1"] == 2 * price["mass"]
+
+
+def test_a_fold_without_mass_no_longer_voids_the_certificates() -> None:
+    options = Options(certificates=("stability_w2", "stability_l1"), times=4, samples=20, w1_samples=20, quick=True)
+    as_it_is = {c.id: c for c in judge(folding(), PROBLEM, options).certificates}
+    assert {c.status for c in as_it_is.values()} == {Status.VOID}
+    reason = as_it_is["stability_w2"].verdicts["orientation"][1].reason
+    assert "folds, at |v| = 5." in reason
+    assert "--tail" in reason
+    report = judge(folding(), PROBLEM, replace(options, tail=2.5))
+    for c in report.certificates:
+        assert c.status is Status.CONDITIONAL
+        assert c.verdicts["proper"][1].outcome is Outcome.HOLDS
+        assert c.verdicts["identity"][1].outcome is Outcome.HOLDS
+        assert c.measured is not None
+        assert c.measured.lower is not None
+        assert c.log_bound is not None
+        assert (np.exp(c.log_bound) >= c.measured.lower.value).all()
+    assert 0 < report.model["tail"]["w2"] < 1e-2
+    assert "tail from |v| = 2.5 on replaced" in report.model["name"]
+    assert words.tail_line(report).startswith("tail replaced from |v| = 2.5 on, at rest from 5 on: f0 has mass 0.0")
+    assert words.tail_line(replace(report, model={})) == ""
+    assert any(words.tail_line(report) in item for item in html.not_shown(report))
+
+
+def test_a_radius_beyond_the_quadrature_is_refused() -> None:
+    with pytest.raises(UserError, match="leaves no room"):
+        blended(exact_run(PROBLEM), PROBLEM, 50.0)
