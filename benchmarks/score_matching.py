@@ -9,25 +9,14 @@ python benchmarks/score_matching.py [N ...]
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+from drift import best_of
 
 from solver.pairs import PairDrift
 from solver.sbp import Shape, matching_loss
 from theory.kernels import mollified_coulomb
-
-
-def best_of(repeat: int, f: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Shortest of a few runs after one to warm up, and the result."""
-    times, result = [], f()
-    for _ in range(repeat):
-        began = time.perf_counter()
-        result = f()
-        times.append(time.perf_counter() - began)
-    return min(times), result
 
 
 def automatic(shape: Shape, theta: torch.Tensor, x: torch.Tensor) -> np.ndarray:

@@ -98,8 +98,7 @@ class Resting:
 
     def growth(self, t: Array, radius: float) -> Growth:
         """Closed form."""
-        one, zero = np.ones(len(t)), np.zeros(len(t))
-        return Growth(radius, (zero, one), (zero, zero), one, zero)
+        return Growth.at_rest(len(t), radius)
 
     def describe(self) -> Mapping[str, Any]:
         """A name."""
@@ -348,9 +347,10 @@ def judge(
     options = options or Options()
     check_compatible(run, problem)
     began = time.monotonic()
+    own = own_problem(run, problem)
     if options.tail is not None:
-        run = blended(run, own_problem(run, problem), options.tail)
-    context = Context(run, own_problem(run, problem), float(problem.t0), options, progress, reference)
+        run = blended(run, own, options.tail)
+    context = Context(run, own, float(problem.t0), options, progress, reference)
     if options.quick:
         context = context.quick()
     names = options.certificates or tuple(THEOREMS)

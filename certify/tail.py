@@ -104,15 +104,14 @@ class BlendedTail:
 
     def flow(self, t: Array, v: Array) -> Array:
         """T'(t_k, v_i), (m, n, d)."""
-        return self._blend(t, v, self.run.flow)
+        near = self._inside(v)
+        return self._mixed(v, near, self.run.flow(t, v[near])) if near.any() else _resting(t, v)
 
-    def _blend(self, t: Array, v: Array, flow: Any) -> Array:
-        out, near = np.broadcast_to(v, (len(t), *v.shape)).copy(), self._inside(v)
-        if near.any():
-            share = step(self._place(v[near]))[0][:, None]
-            moved = np.asarray(flow(t, v[near]))
-            # not v + 1 (T - v), which rounds
-            out[:, near] = np.where(share == 1.0, moved, v[near] + share * (moved - v[near]))
+    def _mixed(self, v: Array, near: Array, moved: Array) -> Array:
+        """T' at v, where T is ``moved`` at the points that are ``near``."""
+        out, share = _resting(moved, v), step(self._place(v[near]))[0][:, None]
+        # not v + 1 (T - v), which rounds
+        out[:, near] = np.where(share == 1.0, moved, v[near] + share * (moved - v[near]))
         return out
 
     def _place(self, v: Array) -> Array:
@@ -124,10 +123,10 @@ class BlendedTail:
         """T' and d_t T'."""
         speed, near = np.zeros((len(t), *v.shape)), self._inside(v)
         if not near.any():
-            return self.flow(t, v), speed
-        place, moving = self.run.velocity(t, v[near])
+            return _resting(t, v), speed
+        moved, moving = self.run.velocity(t, v[near])
         speed[:, near] = step(self._place(v[near]))[0][:, None] * moving
-        return self._blend(t, v, lambda *_: place), speed
+        return self._mixed(v, near, moved), speed
 
     def jets(self, t: Array, v: Array) -> FlowJets | None:
         """T' with derivatives, by the product rule."""
@@ -135,7 +134,7 @@ class BlendedTail:
         jac = np.broadcast_to(np.eye(d), (m, n, d, d)).copy()
         hess, speed = np.zeros((m, n, d, d, d)), np.zeros((m, n, d))
         if not near.any():
-            return FlowJets(self.flow(t, v), speed, jac, hess)
+            return FlowJets(_resting(t, v), speed, jac, hess)
         found = self.run.jets(t, v[near])
         if found is None:
             return None
@@ -157,7 +156,7 @@ class BlendedTail:
             + gap[..., :, None, None] * bend[:, None, :, :],
         )
         speed[:, near] = chi[:, None] * found.dt
-        return FlowJets(self._blend(t, v, lambda *_: found.value), speed, jac, hess)
+        return FlowJets(self._mixed(v, near, found.value), speed, jac, hess)
 
     def _cutoff(self, v: Array) -> tuple[Array, Array, Array]:
         """Chi with gradient (n, d) and second derivatives (n, d, d)."""
@@ -195,37 +194,36 @@ class BlendedTail:
         """Closed form where the flow rests."""
         if radius < self.outer * (1 - 1e-12):
             return None
-        one, zero = np.ones(len(t)), np.zeros(len(t))
-        return Growth(radius, (zero, one), (zero, zero), one, zero)
+        return Growth.at_rest(len(t), radius)
 
     def trained_on(self) -> Array | None:
         """As the run."""
         found = getattr(self.run, "trained_on", lambda: None)()
         return None if found is None else np.asarray(found)
 
-    def price(self) -> dict[str, float]:
+    @cached_property
+    def price(self) -> Mapping[str, float]:
         """Mass f0 beyond R, and how far the law of T' may be from that of T: in L1, in W2 (largest over some times).
 
         The W2 value is by quadrature as far as that reaches, beyond it T counts as the identity: numerical.
         """
         rule, times = self.problem.rule(), np.linspace(float(self.t0), float(self.T), LOOKS)
-        out = rule.nodes[self._place(rule.nodes) > 0]
-        weights = rule.weights[self._place(rule.nodes) > 0]
+        place = self._place(rule.nodes)
+        tail, kept = rule.nodes[place > 0], step(place[place > 0])[0]
         mass = self.problem.initial.tail_moment(self.inner, 0)
-        found = {"mass": mass, "l1": min(2 * mass, 2.0), "w2": 0.0}
-        if len(out):
-            with np.errstate(over="ignore", invalid="ignore"):
-                gap = np.sum((self.run.flow(times, out) - out) ** 2, axis=-1)
-                square = (gap * (1 - step(self._place(out))[0]) ** 2) @ weights
-            found["w2"] = float(np.sqrt(np.nan_to_num(square, nan=math.inf).max()))
-        return found
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = np.sum((self.run.flow(times, tail) - tail) ** 2, axis=-1) @ (
+                rule.weights[place > 0] * (1 - kept) ** 2
+            )
+        w2 = float(np.sqrt(np.nan_to_num(square, nan=math.inf).max()))
+        return {"mass": mass, "l1": min(2 * mass, 2.0), "w2": w2}
 
     def describe(self) -> Mapping[str, Any]:
         """As the run, and the tail."""
         return {
             **self.run.describe(),
             "name": self.name,
-            "tail": {"from": self.inner, "identity_from": self.outer, **self.price()},
+            "tail": {"from": self.inner, "identity_from": self.outer, **self.price},
         }
 
 
@@ -235,6 +233,11 @@ class _BlendedWithNetwork(BlendedTail):
     def network(self, net: str) -> Perceptron | None:
         """Of the score."""
         return self.run.network(net) if isinstance(self.run, HasNetwork) and net != "flow" else None
+
+
+def _resting(times: Array, v: Array) -> Array:
+    """The identity at every time, (m, n, d), writable."""
+    return np.broadcast_to(v, (len(times), *v.shape)).copy()
 
 
 def step(x: Array) -> tuple[Array, Array, Array]:

@@ -10,9 +10,9 @@ Settings of the public code are the default; ``settings_for`` has those of each 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -180,18 +180,15 @@ def second_jet(shape: Shape, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor, 
     """Network at x (n, d) with its Jacobian, as ``forward``, and second derivatives (n, d, d, d), [i, a, j, k]."""
     *hidden, (last, bias) = shape.layers(theta)
     rows, columns = torch.triu_indices(shape.d, shape.d)
-    h, first, second = x, torch.eye(shape.d, dtype=x.dtype)[:, None].expand(-1, len(x), -1), None
+    h, first = x, torch.eye(shape.d, dtype=x.dtype)[:, None].expand(-1, len(x), -1)
+    second = x.new_zeros(len(rows), len(x), shape.d)
     for weight, shift in hidden:
         value, slope, bend, _ = silu(torch.addmm(shift, h, weight.T))
         ahead = first @ weight.T
-        curved = bend * ahead[rows] * ahead[columns]
-        second = curved if second is None else curved.addcmul_(slope, second @ weight.T)
+        second = (bend * ahead[rows] * ahead[columns]).addcmul_(slope, second @ weight.T)
         h, first = value, slope * ahead
-    flat = (torch.zeros(len(rows), len(x), shape.d, dtype=x.dtype) if second is None else second @ last.T).permute(
-        1, 2, 0
-    )
     hessian = torch.empty(len(x), shape.d, shape.d, shape.d, dtype=x.dtype)
-    hessian[..., rows, columns] = hessian[..., columns, rows] = flat
+    hessian[..., rows, columns] = hessian[..., columns, rows] = (second @ last.T).permute(1, 2, 0)
     return torch.addmm(bias, h, last.T), (first @ last.T).permute(1, 2, 0), hessian
 
 
@@ -307,28 +304,26 @@ class NetworkScore:
 
     def at(self, x: Array) -> Array:
         """Score (n, d)."""
-        return np.concatenate([s for s, _ in self._passes(x, jacobian=False)])
+        (s,) = self._by_chunks(x, partial(forward, jacobian=False))
+        return s
 
     def jet(self, x: Array) -> tuple[Array, Array]:
         """Score and Jacobian."""
-        values, jacobians = zip(*self._passes(x, jacobian=True), strict=True)
-        return np.concatenate(values), np.concatenate(jacobians)
+        s, ds = self._by_chunks(x, partial(forward, jacobian=True))
+        return s, ds
 
     def second_jet(self, x: Array) -> Jet:
         """Score, Jacobian and second derivatives."""
+        s, ds, dds = self._by_chunks(x, second_jet)
+        return s, ds, dds
+
+    def _by_chunks(self, x: Array, network: Callable[..., tuple[Tensor | None, ...]]) -> list[Array]:
+        """What the network gives, value and derivatives in this order, in the units of x."""
         theta, parts = self.theta.double(), []
         for i in range(0, max(len(x), 1), CHUNK):
             y = torch.from_numpy((x[i : i + CHUNK] - self.centre) / self.scale)
-            parts.append([part.numpy() for part in second_jet(self.shape, theta, y)])
-        s, ds, dds = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return s / self.scale, ds / self.scale**2, dds / self.scale**3
-
-    def _passes(self, x: Array, *, jacobian: bool) -> Iterator[tuple[Array, Array]]:
-        theta = self.theta.double()
-        for i in range(0, max(len(x), 1), CHUNK):
-            y = torch.from_numpy((x[i : i + CHUNK] - self.centre) / self.scale)
-            s, g = forward(self.shape, theta, y, jacobian=jacobian)
-            yield s.numpy() / self.scale, np.empty(0) if g is None else g.numpy() / self.scale**2
+            parts.append([part.numpy() for part in network(self.shape, theta, y) if part is not None])
+        return [np.concatenate(part) / self.scale ** (k + 1) for k, part in enumerate(zip(*parts, strict=True))]
 
 
 @dataclass(frozen=True)
@@ -634,13 +629,13 @@ class StepField:
         second = np.einsum("nia,najk->nijk", inverse, hess + h / 2 * bent(ddu, first))
         return 2 * y - x, 2 * first - jac, 2 * second - hess
 
-    def growth(self, k: int, x: Array) -> Array:
-        """Divergence (n,) of the drift that carries tracers from step k to the next: what log f loses per time."""
+    def carry(self, k: int, x: Array) -> tuple[Array, Array]:
+        """Tracers one step later, and the divergence (n,) of the drift that carries them: what log f loses per time."""
         if not self.middles:
-            return drift_divergence(self.clouds[k], x, *self.scores[k].jet(x))
+            return self.advance(k, x), drift_divergence(self.clouds[k], x, *self.scores[k].jet(x))
         mean = Mean(self.scores[k], self.scores[k + 1])
         y = self._middle(k, x, mean)
-        return drift_divergence(self.middles[k], y, *mean.jet(y))
+        return 2 * y - x, drift_divergence(self.middles[k], y, *mean.jet(y))
 
 
 def _moments(cloud: Drift) -> MomentDrift:
@@ -663,8 +658,8 @@ def carried_density(solution: ParticleSolution, points: Array) -> tuple[Array, A
     for k, t in enumerate(field.times):
         at[float(t)] = x, log_f
         if k + 1 < len(field.times):
-            log_f = log_f - (field.times[k + 1] - t) * field.growth(k, x)
-            x = field.advance(k, x)
+            x, divergence = field.carry(k, x)
+            log_f = log_f - (field.times[k + 1] - t) * divergence
     found, logs = zip(*(at[float(t)] for t in solution.times), strict=True)
     return np.array(found), np.array(logs)
 

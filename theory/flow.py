@@ -59,3 +59,9 @@ class Growth:
     speed: tuple[Array, Array]
     inverse: Array
     log_det: Array
+
+    @classmethod
+    def at_rest(cls, times: int, radius: float) -> Growth:
+        """Of a flow that is the identity for |v| > radius, at so many times."""
+        one, zero = np.ones(times), np.zeros(times)
+        return cls(radius, (zero, one), (zero, zero), one, zero)

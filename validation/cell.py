@@ -16,7 +16,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,8 +138,12 @@ def _each(count: int, value: Callable[[int], float]) -> list[float]:
     return [float(value(k)) for k in range(count)]
 
 
-def measure(outcome: Outcome, truth: Truth, seed: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+def measure(
+    outcome: Outcome, truth: Truth, scores: Sequence[Array | None], seed: int
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Metrics over the snapshots, their noise floors, and the reasons of those that are missing.
+
+    ``scores``: the truth's at the common particles, (n, d) per snapshot, None where there is none.
 
     Metrics
     -------
@@ -179,19 +183,20 @@ def measure(outcome: Outcome, truth: Truth, seed: int) -> tuple[dict[str, Any], 
             found["l2_own"] = _each(m, lambda k: metrics.relative_l2(values[k], truth.density(k, points)))
     else:
         why |= dict.fromkeys(("l2_kde", "trajectory", "w1", "w2", "l2_density"), truth.method)
-    _fisher(outcome, truth, found, why)
+    _fisher(outcome, truth, scores, found, why)
     return found, _floors(outcome, truth, seed), why
 
 
-def _fisher(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[str, str]) -> None:
+def _fisher(
+    outcome: Outcome, truth: Truth, scores: Sequence[Array | None], found: dict[str, Any], why: dict[str, str]
+) -> None:
     """Relative Fisher divergence at the common particles, where there is a score to compare with."""
     own = outcome.score
     if own is None:
         why["fisher_divergence"] = why.get("score", "the method has no score")
         return
     values = []
-    for k, t in enumerate(truth.setup.times):
-        exact = truth.score(k, outcome.x[k])
+    for s, exact, t in zip(own, scores, truth.setup.times, strict=True):
         if exact is None:
             why["fisher_divergence"] = truth.method
             return
@@ -199,7 +204,7 @@ def _fisher(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[str
         if lost > UNRESOLVED:
             why["fisher_divergence"] = f"the reference resolves no score at {lost:.0%} of the particles at t = {t:g}"
             return
-        values.append(metrics.fisher_divergence(own[k], exact))
+        values.append(metrics.fisher_divergence(s, exact))
     found["fisher_divergence"] = values
 
 
@@ -212,14 +217,12 @@ def _density(outcome: Outcome, truth: Truth, found: dict[str, Any], why: dict[st
     if outcome.carried is not None:
         images, logs = outcome.carried(rule.nodes)
     elif outcome.run is not None:
-        jets = [outcome.run.jets(times[k : k + 1], rule.nodes) for k in range(len(times))]
-        if any(j is None for j in jets):
+        jets = outcome.run.jets(times, rule.nodes)
+        if jets is None:
             why["l2_density"] = "the flow has no derivatives"
             return
-        images = np.concatenate([j.value for j in jets if j is not None])
         with np.errstate(invalid="ignore", divide="ignore"):  # det J <= 0: no density there, counted below
-            log_det = np.log(np.concatenate([j.det() for j in jets if j is not None]))
-        logs = truth.problem.initial.log_density(rule.nodes) - log_det
+            images, logs = jets.value, truth.problem.initial.log_density(rule.nodes) - np.log(jets.det())
     values = []
     order = np.argsort(rule.weights)
     heavy = np.empty(len(order), dtype=np.bool_)
@@ -401,12 +404,12 @@ def run(task: Task, folder: Path, progress: Callable[[str, int, int], None]) -> 
         record["solver"] = dict(outcome.settings)
         progress("measuring", 0, 1)
         truth = truth_of(setup, problem, starts)
-        found, floor, why = measure(outcome, truth, seed)
+        scores = [truth.score(k, outcome.x[k]) for k in range(len(setup.times))]
+        found, floor, why = measure(outcome, truth, scores, seed)
         arrays = {"x": outcome.x} | {
             n: a for n, a in (("score", outcome.score), ("drift", outcome.drift)) if a is not None
         }
         if truth.reference is not None:  # the figures know exact solutions themselves
-            scores = [truth.score(k, outcome.x[k]) for k in range(len(setup.times))]
             arrays["score_reference"] = np.stack([np.asarray(s) for s in scores])
         arrays |= slices(outcome, truth, seed)
     arrays = {"times": np.array(setup.times), "starts": starts, **arrays}

@@ -29,7 +29,7 @@ from validation import cells, metrics, summary
 from validation.cell import Task
 from validation.figures.panels import METHODS as STYLES
 from validation.methods import generator
-from validation.plan import REFERENCE, SETUPS
+from validation.plan import REFERENCE, SETUPS, Setup
 from validation.table import table
 
 PROBLEMS = ("bkw2d", "bkw3d")
@@ -104,20 +104,18 @@ def kde_of_particles(cell: Cell) -> float | None:
     return metrics.relative_l2(estimate.ravel(), exact)
 
 
-def particle_floor(cell: Cell) -> float | None:
-    """What no N points can be nearer to the exact density at the last time, in W1."""
-    problem = cell.task.setup.problem()
+def particle_floor(setup: Setup, particles: float) -> float | None:
+    """What no so many points can be nearer to the exact density at the last time, in W1."""
+    problem = setup.problem()
     supremum = getattr(problem.exact, "sup_density", None)
-    if supremum is None:
-        return None
-    return metrics.quantisation_floor(problem.d, cell.record["particles"], supremum(cell.task.setup.times[-1]))
+    return None if supremum is None else metrics.quantisation_floor(problem.d, particles, supremum(setup.times[-1]))
 
 
 def row(cell: Cell, floor: float | None) -> list[str]:
     """One method."""
     record, number = cell.record, summary.number
     training = record.get("training_seconds")
-    nearest = particle_floor(cell)
+    nearest = particle_floor(cell.task.setup, record["particles"])
     return [
         cell.task.method,
         str(record["particles"]),
@@ -184,9 +182,8 @@ def figure(folder: Path, tasks: Sequence[Task], seed: int) -> str:
             setup = SETUPS[name]
             problem, end = setup.problem(), setup.times[-1]
             sizes, apart = sampling(problem, end, generator(seed, STREAM))
-            supremum: float = problem.exact.sup_density(end)  # type: ignore[union-attr]
-            grid = np.geomspace(*RANGE, 20)
-            nearest = np.array([metrics.quantisation_floor(problem.d, n, supremum) for n in grid])
+            grid = np.array(RANGE)  # a power law is a straight line between its ends
+            nearest = np.array([particle_floor(setup, n) for n in grid], dtype=np.float64)
             ax.plot(np.log10(grid), log10(nearest), color=GREY, lw=1.6, label="no N points are nearer to the density")
             ax.plot(np.log10(sizes[:-1]), log10(apart[:-1]), color="#444444", lw=1.2, label="two exact samples of N")
             ax.plot(np.log10(sizes[-2:]), log10(apart[-2:]), color="#444444", lw=1.2, ls="--")

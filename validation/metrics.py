@@ -161,7 +161,7 @@ def transport_floor(sample: Array, count: int, draws: int, distance: Callable[[A
     return float(np.mean(values)) if values else math.nan
 
 
-def quantisation_floor(d: int, particles: int, supremum: float) -> float:
+def quantisation_floor(d: int, particles: float, supremum: float) -> float:
     """What no n points can be nearer to a density f in W1: d/(d+1) (n w_d sup f)^(-1/d) (TRANSPORT section 4.2)."""
     ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
     return d / (d + 1) * (particles * ball * supremum) ** (-1 / d)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from certify.options import Options
 from certify.report import html, words
 from certify.results import Status
 from certify.tail import BlendedTail, blended, step
+from tests.differences import derivatives
 from tests.runs import FunctionRun, exact_jets, exact_run
 from theory.errors import UserError
 from theory.problems import parse_problem
@@ -37,14 +37,6 @@ def folding() -> FunctionRun:
     return FunctionRun(PROBLEM, jets_at, "folding")
 
 
-def differences(function: Any, x: Array, h: float = 1e-4) -> Array:
-    columns = []
-    for e in h * np.eye(x.shape[1]):
-        near, far = function(x + e) - function(x - e), function(x + 2 * e) - function(x - 2 * e)
-        columns.append((8 * near - far) / (12 * h))
-    return np.stack(columns, axis=-1)
-
-
 @pytest.mark.parametrize("spec", ["bkw2d:t0=1/2,T=1", "bkw3d:t0=23/4,T=6"])
 def test_inside_it_is_the_flow_far_out_the_identity_and_its_jets_are_its_derivatives(spec: str) -> None:
     problem = parse_problem(spec)
@@ -64,9 +56,9 @@ def test_inside_it_is_the_flow_far_out_the_identity_and_its_jets_are_its_derivat
     np.testing.assert_array_equal(tail.flow(times, v), jets.value)
     np.testing.assert_allclose(speed, jets.dt, atol=1e-14)
     np.testing.assert_allclose(jets.value[0], v, atol=1e-13)  # T' starts at the identity
-    flow = differences(lambda y: tail.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1)
+    flow = derivatives(lambda y: tail.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1)
     np.testing.assert_allclose(jets.jac, flow, atol=1e-7)
-    slopes = differences(lambda y: tail.jets(times, y).jac.swapaxes(0, 1), v).swapaxes(0, 1)  # type: ignore[union-attr]
+    slopes = derivatives(lambda y: tail.jets(times, y).jac.swapaxes(0, 1), v).swapaxes(0, 1)  # type: ignore[union-attr]
     np.testing.assert_allclose(jets.hess, slopes, atol=1e-6)
 
 
@@ -83,7 +75,7 @@ def test_the_step_goes_down_from_one_to_zero_smoothly(x: float) -> None:
 
 def test_the_price_is_the_distance_of_the_coupled_particles() -> None:
     tail = BlendedTail(exact_run(PROBLEM), PROBLEM, 1.5, 4.0)
-    price = tail.price()
+    price = tail.price
     v = PROBLEM.initial.sample(200_000, np.random.default_rng(1))
     end = np.array([1.0])
     gap = np.linalg.norm(tail.flow(end, v)[0] - tail.run.flow(end, v)[0], axis=1)

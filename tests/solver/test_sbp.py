@@ -38,6 +38,7 @@ from solver.sbp import (
     solve,
     tracer_midpoint,
 )
+from tests.differences import derivatives
 from tests.strategies import generators, kernels
 from theory.bkw import Bkw
 from theory.densities import GaussianMixture
@@ -95,16 +96,7 @@ class Exact:
         ]
 
     def second_jet(self, x: np.ndarray) -> Jet:
-        return (*self.jet(x), differences(lambda y: self.jet(y)[1], x))
-
-
-def differences(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 1e-4) -> np.ndarray:
-    """Derivatives of an array function by central differences of order 4, direction last."""
-    columns = []
-    for e in h * np.eye(x.shape[1]):
-        near, far = function(x + e) - function(x - e), function(x + 2 * e) - function(x - 2 * e)
-        columns.append((8 * near - far) / (12 * h))
-    return np.stack(columns, axis=-1)
+        return (*self.jet(x), derivatives(lambda y: self.jet(y)[1], x))
 
 
 def exact_run(problem: Problem, settings: Settings, starts: np.ndarray) -> sbp.ParticleSolution:
@@ -277,21 +269,21 @@ def test_log_densities_follow_the_determinant_of_the_map_of_tracers(kernel: str,
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("depth", [1, 3])
-def test_second_derivatives_of_the_network_and_the_drift_are_those_of_differences(d: int, depth: int) -> None:
+def test_second_derivatives_of_the_network_and_the_drift_are_those_of_derivatives(d: int, depth: int) -> None:
     rng = np.random.default_rng(d)
     score = NetworkScore(*network(d, depth=depth), rng.normal(size=d), 1.3)
     x = rng.normal(size=(6, d))
     s, ds, dds = score.second_jet(x)
     assert s == pytest.approx(score.at(x), abs=1e-13)
     assert ds == pytest.approx(score.jet(x)[1], abs=1e-13)
-    assert dds == pytest.approx(differences(lambda y: score.jet(y)[1], x), abs=1e-9)
+    assert dds == pytest.approx(derivatives(lambda y: score.jet(y)[1], x), abs=1e-9)
     kernel = maxwell(d, 0.7)
     drift = cloud_drift(kernel, *cloud(kernel, rng, 9), rng.dirichlet(np.ones(9)))
     assert isinstance(drift, MomentDrift)
     u, du, ddu = drift.jet(x, s, ds, dds)
     assert u == pytest.approx(drift.at(x, s), abs=1e-13)
-    assert du == pytest.approx(differences(lambda y: drift.at(y, score.at(y)), x), abs=1e-8)
-    assert ddu == pytest.approx(differences(lambda y: drift.jet(y, *score.second_jet(y))[1], x), abs=1e-8)
+    assert du == pytest.approx(derivatives(lambda y: drift.at(y, score.at(y)), x), abs=1e-8)
+    assert ddu == pytest.approx(derivatives(lambda y: drift.jet(y, *score.second_jet(y))[1], x), abs=1e-8)
 
 
 @pytest.mark.parametrize("spec", ["bkw2d:t0=1/2,T=1", "bkw3d:t0=11/2,T=6"])
@@ -308,7 +300,7 @@ def test_jets_of_a_run_are_the_derivatives_of_its_tracers(spec: str, integrator:
     assert jets.value == pytest.approx(place, abs=1e-13)
     assert jets.dt == pytest.approx(speed, abs=1e-12)
     assert jets.jac == pytest.approx(
-        differences(lambda y: run.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1), abs=1e-8
+        derivatives(lambda y: run.flow(times, y).swapaxes(0, 1), v).swapaxes(0, 1), abs=1e-8
     )
 
     def jac(y: np.ndarray) -> np.ndarray:
@@ -316,7 +308,7 @@ def test_jets_of_a_run_are_the_derivatives_of_its_tracers(spec: str, integrator:
         assert found is not None
         return found.jac.swapaxes(0, 1)
 
-    assert jets.hess == pytest.approx(differences(jac, v).swapaxes(0, 1), abs=1e-7)
+    assert jets.hess == pytest.approx(derivatives(jac, v).swapaxes(0, 1), abs=1e-7)
     assert run.smooth() is (True if integrator == "euler" else None)
 
 

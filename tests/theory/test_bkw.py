@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad, solve_ivp
 from scipy.special import digamma, lambertw
 
+from tests.differences import along, fourth_order
 from tests.strategies import generators, reals
 from theory.bkw import Bkw
 from theory.flow import FlowJets
@@ -51,16 +52,6 @@ def rule(bkw: Bkw, t: float, angles: int = 8) -> Rule:
 def directions(bkw: Bkw, rng: np.random.Generator, n: int) -> np.ndarray:
     v = rng.standard_normal((n, bkw.d))
     return v / np.linalg.norm(v, axis=1, keepdims=True)
-
-
-def along(f: Field, v: np.ndarray, direction: np.ndarray) -> Callable[[float], np.ndarray]:
-    """The field on the line through v."""
-    return lambda x: f(v + x * direction)
-
-
-def derivative(f: Callable[[float], np.ndarray], x: float, h: float) -> np.ndarray:
-    """Fourth-order central difference."""
-    return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h)
 
 
 @pytest.mark.paper
@@ -112,8 +103,8 @@ def test_density_solves_the_landau_equation_with_the_explicit_pair_integral(bkw:
         return np.exp(bkw.log_density(t, v)) * (nodes.weights @ pairs[..., 0])
 
     for v in (np.array([0.3, -0.2, 0.5])[:d], np.array([1.1, 0.7, -0.4])[:d], np.array([-2.0, 1.0, 1.5])[:d]):
-        collisions = sum(float(derivative(along(flux, v, e), 0.0, 1e-2) @ e) for e in np.eye(d))
-        change = float(derivative(partial(density, bkw, v), t, 1e-2))
+        collisions = sum(float(fourth_order(along(flux, v, e), 0.0, 1e-2) @ e) for e in np.eye(d))
+        change = float(fourth_order(partial(density, bkw, v), t, 1e-2))
         assert change == pytest.approx(collisions, rel=1e-5)
         assert abs(change) > 1e-5
 
@@ -232,10 +223,10 @@ def test_flow_jets_are_the_derivatives_of_the_flow(bkw: Bkw, t: float) -> None:
     value, dt, jacobian, hessian = bkw.flow_jets(t, v)
     e, h = np.eye(bkw.d), 1e-3
     assert np.array_equal(value, bkw.flow(t, v))
-    assert dt == pytest.approx(derivative(lambda s: bkw.flow(s, v), t, h), abs=1e-9)
+    assert dt == pytest.approx(fourth_order(lambda s: bkw.flow(s, v), t, h), abs=1e-9)
     for j in range(bkw.d):
-        first = derivative(along(lambda x: bkw.flow(t, x), v, e[j]), 0.0, h)
-        second = derivative(along(lambda x: bkw.flow_jets(t, x)[2], v, e[j]), 0.0, h)
+        first = fourth_order(along(lambda x: bkw.flow(t, x), v, e[j]), 0.0, h)
+        second = fourth_order(along(lambda x: bkw.flow_jets(t, x)[2], v, e[j]), 0.0, h)
         assert jacobian[..., j] == pytest.approx(first, abs=1e-7)
         assert hessian[..., j] == pytest.approx(second, abs=1e-6)
 

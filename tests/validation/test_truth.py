@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from theory.kernels import mollified_coulomb
-from theory.problem import Problem
 from theory.problems import parse_problem
 from validation.metrics import fisher_divergence
 from validation.plan import Setup
 from validation.truth import gradient, truth_of
-
-
-def without_exact(problem: Problem) -> Problem:
-    """The same problem, its exact solution hidden."""
-    return replace(problem, exact=None)
 
 
 @pytest.mark.parametrize("spec", ["bkw2d:t0=1/2,T=5/2", "bkw3d:t0=11/2,T=6"])
@@ -28,7 +22,7 @@ def test_score_and_entropy_rate_of_a_reference_are_those_of_the_exact_solution(s
     times = tuple(np.linspace(float(problem.t0), float(problem.T), 4))
     setup = Setup(spec, "none", times, 0.01, 0.15, 4.0, 20, 100)
     starts = problem.initial.sample(60, np.random.default_rng(3))
-    truth = truth_of(setup, without_exact(problem), starts)
+    truth = truth_of(setup, problem.without_exact_solution(), starts)
     assert truth.exact is None
     for k, t in enumerate(times):
         found = truth.score(k, truth.paths[k])
@@ -46,7 +40,7 @@ def test_score_and_entropy_rate_of_a_reference_are_those_of_the_exact_solution(s
 
 
 def test_far_from_all_mass_a_reference_has_no_score() -> None:
-    problem = without_exact(replace(parse_problem("bkw2d:t0=1/2,T=1"), kernel=mollified_coulomb(2, 1 / 16, 0.5)))
+    problem = replace(parse_problem("bkw2d:t0=1/2,T=1"), kernel=mollified_coulomb(2, 1 / 16, 0.5), exact=None)
     setup = Setup("bkw2d", "none", (0.5, 1.0), 0.01, 0.15, 4.0, 20, 100)
     truth = truth_of(setup, problem, problem.initial.sample(5, np.random.default_rng(3)))
     found = truth.score(1, np.array([[1.0, 0.5], [30.0, 0.0]]))

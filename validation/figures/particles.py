@@ -135,18 +135,6 @@ def _scored(sheet: Sheet, method: str, t: float) -> tuple[Array, Array, Array | 
     return x[k], s[k], cell.reference_score(t)
 
 
-def _reference_cloud(sheet: Sheet, t: float) -> Series | None:
-    """The reference's own particles and scores, where it is not known at a method's particles."""
-    cell = sheet.reference
-    k = None if cell is None else cell.index(t)
-    if cell is None or k is None:
-        return None
-    x, s = cell.array("x", 3), cell.array("score", 3)
-    if x is None or s is None:
-        return None
-    return Series(REFERENCE, x[k, :POINTS, 0], s[k, :POINTS, 0], "points")
-
-
 def _score(sheet: Sheet, method: str, t: float) -> Panel:
     panel = Panel(f"{METHODS[method].label}, {time_label(t)}", "v₁", "s₁")
     found = _scored(sheet, method, t)
@@ -156,10 +144,7 @@ def _score(sheet: Sheet, method: str, t: float) -> Panel:
     own = Series(method, x[:POINTS, 0], s[:POINTS, 0], "points")
     if truth is not None:
         return replace(panel, series=(Series(REFERENCE, x[:POINTS, 0], truth[:POINTS, 0], "points"), own))
-    cloud = _reference_cloud(sheet, t)
-    if cloud is None:
-        return replace(panel, series=(own,), notes=("no reference score",))
-    return replace(panel, series=(cloud, own), notes=("reference at its own particles",))
+    return replace(panel, series=(own,), notes=("no reference score",))
 
 
 def _score_error(sheet: Sheet, method: str, t: float) -> Panel:
