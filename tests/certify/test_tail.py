@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from certify.judge import judge
 from certify.options import Options
-from certify.report import html, words
+from certify.report import html, numbers, words
 from certify.results import Status
 from certify.tail import BlendedTail, blended, step
 from tests.differences import derivatives
@@ -91,6 +92,9 @@ def test_a_fold_without_mass_no_longer_voids_the_certificates() -> None:
     reason = as_it_is["stability_w2"].verdicts["orientation"][1].reason
     assert "folds, at |v| = 5." in reason
     assert "--tail" in reason
+    radius, mass = map(float, re.findall(r"at \|v\| = ([0-9.]+) or beyond, where f0 has mass ([0-9.e-]+);", reason)[0])
+    assert 5.0 < radius < 5.3  # the innermost folded node
+    assert mass == pytest.approx(PROBLEM.initial.tail_moment(radius, 0), rel=0.2)  # printed to one figure
     report = judge(folding(), PROBLEM, replace(options, tail=2.5))
     for c in report.certificates:
         assert c.status is Status.CONDITIONAL
@@ -103,8 +107,41 @@ def test_a_fold_without_mass_no_longer_voids_the_certificates() -> None:
     assert 0 < report.model["tail"]["w2"] < 1e-2
     assert "tail from |v| = 2.5 on replaced" in report.model["name"]
     assert words.tail_line(report).startswith("tail replaced from |v| = 2.5 on, at rest from 5 on: f0 has mass 0.0")
+    price = report.model["tail"]
+    assert f"within {numbers.up(price['w2'])} in W2 (numerical) and {numbers.up(price['l1'])} in L1" in words.tail_line(
+        report
+    )
     assert words.tail_line(replace(report, model={})) == ""
     assert any(words.tail_line(report) in item for item in html.not_shown(report))
+
+
+def test_the_centre_is_the_mean_of_f0_and_a_restart_is_priced_under_the_law_of_its_model() -> None:
+    problem = parse_problem("anisotropic2d:T=1")  # its mean is not 0
+    tail = BlendedTail(exact_run(PROBLEM), problem, 1.0, 2.5)
+    mean = problem.initial.mean()
+    assert np.linalg.norm(mean) > 0.2
+    near, far = (mean + r * np.array([[1.0, 0.0], [0.0, -1.0]]) for r in (0.9, 2.6))
+    end = np.array([1.0])
+    np.testing.assert_array_equal(tail.flow(end, near), tail.run.flow(end, near))
+    np.testing.assert_array_equal(tail.flow(end, far)[0], far)
+    options = Options(certificates=("stability_w2",), times=2, samples=20, w1_samples=20, quick=True, tail=2.0)
+    restart = judge(exact_run(PROBLEM), parse_problem("bkw2d:t0=3/4,T=1"), options)
+    assert restart.model["tail"]["mass"] == PROBLEM.initial.tail_moment(2.0, 0)
+
+
+def test_growth_is_known_only_where_the_flow_rests() -> None:
+    tail = BlendedTail(exact_run(PROBLEM), PROBLEM, 2.0, 4.0)
+    assert tail.growth(TIMES, 3.9) is None
+    growth = tail.growth(TIMES, 4.0)
+    assert growth is not None
+    v = 4.5 * np.array([[0.6, 0.8]])
+    place, speed = tail.velocity(TIMES, v)
+    assert (np.linalg.norm(place, axis=-1)[:, 0] <= growth.reach[0] + growth.reach[1] * 4.5).all()
+    assert (np.linalg.norm(speed, axis=-1)[:, 0] <= growth.speed[0] + growth.speed[1] * 4.5).all()
+    jets = tail.jets(TIMES, v)
+    assert jets is not None
+    assert (np.linalg.norm(np.linalg.inv(jets.jac), 2, axis=(-2, -1))[:, 0] <= growth.inverse).all()
+    assert (growth.log_det >= 0).all()
 
 
 def test_a_radius_beyond_the_quadrature_is_refused() -> None:
