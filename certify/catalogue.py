@@ -57,17 +57,23 @@ def _jump(problem: Problem) -> str:
 
 def table() -> list[str]:
     """All problems, one a line."""
-    head = ("id", "d", "kernel", "C", "window", "exact", "Lip score at t0 <=", "jump")
+    head = ("id", "d", "kernel", "C", "window", "exact", "Lip score <=", "jump")
     rows = [head]
     for family in PROBLEMS.values():
         p = family()
         window = f"[{p.t0}, {p.T}]"
-        constant = p.constants.get("C", rounded_up(p.kernel.strength))
+        constant = p.constants.get("C", "")
+        constant = constant if 0 < len(constant) < 8 else rounded_up(p.kernel.strength)
         known = "no" if p.exact is None else "yes"
         rows.append((p.id, str(p.d), p.kernel.id, constant, window, known, _lipschitz_at_start(p), _jump(p)))
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, "", "certify problems ID for one of them; another window: certify problems ID:t0=1/2,T=5"]
+    return [
+        *lines,
+        "",
+        "Lip score: at most, at the start of the window.",
+        "certify problems ID for one of them; another window: certify problems ID:t0=1/2,T=5",
+    ]
 
 
 def _item(head: str, text: str) -> list[str]:

@@ -240,7 +240,7 @@ def _main(given: list[str]) -> int:
     text = document(folder, tasks, shlex.join(["python", "-m", "validation.efficiency", *given]))
     write_text(folder / "efficiency.md", text)
     write_text(folder / "efficiency.svg", figure(folder, tasks, arguments.seed))
-    out(text)
+    out("\n".join([*summary.brief(folder, PROBLEMS), f"the whole table: {folder / 'efficiency.md'}"]))
     failed = [s for s in states if s.outcome == cells.FAILED]
     for state in failed:
         note(f"validation.efficiency: {state.task.name} failed: {state.reason}")

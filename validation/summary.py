@@ -177,16 +177,16 @@ def errors_csv(folder: Path) -> str:
 
 def brief(folder: Path, problems: Sequence[str]) -> list[str]:
     """A few lines for the terminal: KDE and trajectory error at the last time."""
-    lines = [f"{'problem':<20}{'method':<15}{'L2 (KDE)':>19}{'trajectory':>12}{'wall s':>9}{'memory MB':>11}"]
+    lines = [f"{'problem':<19}{'method':<14}{'L2 (KDE)':>17}{'trajectory':>11}{'wall s':>8}{'memory MB':>10}"]
     for problem, method, record in records(folder):
         if problem not in problems or method == REFERENCE:
             continue
         if record.get("failed"):
-            lines.append(f"{problem:<20}{method:<15}  {clean(record['failed'], 44)}")
+            lines.append(f"{problem:<19}{method:<14}  {clean(record['failed'], 44)}")
             continue
         kde, path = with_floor(record, "l2_kde"), number(last(record, "metrics", "trajectory"))
         wall, memory = number(record["wall_seconds"]), f"{record['peak_memory_mb']:.0f}"
-        lines.append(f"{problem:<20}{method:<15}{kde:>19}{path:>12}{wall:>9}{memory:>11}")
+        lines.append(f"{problem:<19}{method:<14}{kde:>17}{path:>11}{wall:>8}{memory:>10}")
     return lines
 
 

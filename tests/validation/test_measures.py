@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.runs import FunctionRun, exact_jets
 from theory.problem import Problem
 from theory.problems import parse_problem
 from theory.provenance import Array
@@ -82,6 +83,17 @@ def test_a_density_that_is_missing_where_there_is_mass_is_refused(name: str) -> 
     found, why = _density_error(lose)
     assert "l2_density" not in found
     assert why["l2_density"].endswith("of f0 at t = 1: nodes run away")
+
+
+def test_the_exact_flow_carries_the_exact_density_and_one_that_lags_does_not() -> None:
+    truth = _truth()
+    for delay, low, high in ((0.0, 0.0, 1e-10), (0.05, 1e-3, 0.1)):
+        jets = exact_jets(truth.problem)
+        run = FunctionRun(truth.problem, lambda t, v, d=delay, f=jets: f(max(t - d, 0.5), v))  # type: ignore[misc]
+        found: dict[str, Any] = {}
+        cell._density(_outcome(truth, run=run), truth, found, {})
+        assert found["l2_density"][0] <= 1e-12
+        assert low <= found["l2_density"][1] <= high
 
 
 def test_a_fisher_divergence_is_refused_where_the_reference_has_no_score() -> None:
